@@ -1,0 +1,144 @@
+"""What was inferred: the activity of populations over time, and a fit with everything needed to use or report it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import units
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationActivity:
+    """Spike counts of whole populations, bin by bin, in one trial.
+
+    Parameters
+    ----------
+    n : numpy.ndarray, shape (n_bins, n_populations)
+        Spikes per bin of every population (real numbers where they were inferred).
+    n_neurons : numpy.ndarray, shape (n_populations,)
+        Population sizes N.
+    bin_size, t_start : float
+        Bin width and left edge of bin 0, in s.
+    names : tuple of str
+        Population names.
+    n_bar : numpy.ndarray, shape (n_bins, n_populations), optional
+        Expected counts given the past.
+    n_std : numpy.ndarray, shape (n_bins, n_populations), optional
+        Posterior standard deviation of `n`.
+    spiketrains : list of neo.SpikeTrain, optional
+        Spike trains of recorded neurons (microscopic simulations).
+
+    Examples
+    --------
+    >>> a = PopulationActivity(np.array([[1.0], [3.0]]), np.array([100]), 0.002, 0.0, ("E",))
+    >>> a.activity.ravel().tolist()
+    [5.0, 15.0]
+    """
+
+    n: np.ndarray
+    n_neurons: np.ndarray
+    bin_size: float
+    t_start: float
+    names: tuple
+    n_bar: np.ndarray | None = None
+    n_std: np.ndarray | None = None
+    spiketrains: list | None = None
+
+    @property
+    def activity(self):
+        """Population activity n / (N Δt) in Hz, shape (n_bins, n_populations)."""
+        return self._rate(self.n)
+
+    @property
+    def expected_activity(self):
+        """Expected activity n̄ / (N Δt) in Hz, or None where it is not known."""
+        return None if self.n_bar is None else self._rate(self.n_bar)
+
+    @property
+    def activity_std(self):
+        """Posterior standard deviation of the activity in Hz, or None."""
+        return None if self.n_std is None else self._rate(self.n_std)
+
+    @property
+    def times(self):
+        """Bin centres in s, shape (n_bins,)."""
+        return self.t_start + (np.arange(len(self.n)) + 0.5) * self.bin_size
+
+    @property
+    def duration(self):
+        """Length of the trial in s."""
+        return len(self.n) * self.bin_size
+
+    def to_neo(self, n_recorded=None, **annotations):
+        """The activity as ``neo.AnalogSignal`` in Hz (channels are populations), annotated with names and sizes.
+
+        Parameters
+        ----------
+        n_recorded : sequence of int, optional
+            Recorded neurons per population, kept as array annotation.
+        **annotations
+            Anything else to keep with the signal (scalars, strings, arrays).
+        """
+        array_annotations = {"population_size": np.asarray(self.n_neurons)}
+        if n_recorded is not None:
+            array_annotations["n_recorded"] = np.asarray(n_recorded)
+        return units.analog_signal(
+            self.activity, "Hz", self.bin_size, self.t_start, self.names,
+            name="population_activity", description="Population activity of a neuLVM: spikes per neuron and second.",
+            array_annotations=array_annotations, **annotations,
+        )
+
+    def _rate(self, counts):
+        return counts / (np.asarray(self.n_neurons) * self.bin_size)
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fitted neuLVM, complete enough to annotate a file, draw a figure or write a report.
+
+    Parameters
+    ----------
+    circuit : neulvm_neo.Circuit
+        The circuit with its fitted values.
+    labels : tuple of str
+        Population name of every recorded neuron, in the order of the columns that were fitted.
+    neuron_ids : tuple of str
+        Name of every recorded neuron (NWB: the unit's id).
+    activities : tuple of PopulationActivity
+        Inferred activity, one per trial.
+    log_likelihood, log_likelihood_error : float
+        log p(y | Θ̂) over all trials from the particle filter, and its Monte-Carlo standard error, in nats.
+    n_iter : int
+        EM iterations of the chosen start.
+    converged : bool
+    status : str
+        Why the loop ended, in words.
+    trace : tuple of dict
+        One record per iteration of the chosen start.
+    settings : dict
+        Estimator settings (JSON-able) that led here.
+    software_version : str
+    """
+
+    circuit: object
+    labels: tuple
+    neuron_ids: tuple
+    activities: tuple
+    log_likelihood: float
+    log_likelihood_error: float
+    n_iter: int
+    converged: bool
+    status: str
+    trace: tuple = ()
+    settings: dict = field(default_factory=dict)
+    software_version: str = ""
+
+    @property
+    def names(self):
+        """Population names."""
+        return tuple(self.circuit.names)
+
+    @property
+    def n_recorded(self):
+        """Recorded neurons of every population, shape (n_populations,)."""
+        return np.array([sum(label == name for label in self.labels) for name in self.names])
