@@ -7,7 +7,7 @@ _DIMENSIONS = {  # what the inside of the package computes in: unit, and an exam
     "time": (pq.s, "20 * pq.ms"),
     "voltage": (pq.mV, "14.4 * pq.mV"),
     "frequency": (pq.Hz, "10 * pq.Hz"),
-    "resistance": (pq.Mohm, "100 * pq.Mohm"),
+    "resistance": (pq.MOhm, "100 * pq.MOhm"),
 }
 
 
@@ -84,7 +84,7 @@ def hertz(values):
 
 def megohms(values):
     """Attach the unit megohm to floats."""
-    return np.asarray(values, dtype=float) * pq.Mohm
+    return np.asarray(values, dtype=float) * pq.MOhm
 
 
 def parse_quantity(text, name):
@@ -271,7 +271,7 @@ def _drive(stimulus, resistance_megohms):
         return np.array(stimulus.rescale(pq.mV).magnitude, dtype=float)
     if simplified == pq.pA.dimensionality.simplified:
         if resistance_megohms is None:
-            raise ValueError("stimulus is a current, but the circuit has no membrane resistance; give Circuit(resistance=100 * pq.Mohm) or a stimulus in mV.")
+            raise ValueError("stimulus is a current, but the circuit has no membrane resistance; give Circuit(resistance=100 * pq.MOhm) or a stimulus in mV.")
         return np.array(stimulus.rescale(pq.pA).magnitude, dtype=float) * resistance_megohms * 1e-3  # pA · MΩ = 1e-3 mV
     raise ValueError(f"stimulus has the unit {stimulus.dimensionality.string!r}; expected a voltage (mV, the product R·I) or a current (pA).")
 
