@@ -87,6 +87,15 @@ def megohms(values):
     return np.asarray(values, dtype=float) * pq.MOhm
 
 
+def quantity(values, unit):
+    """Floats with a unit attached as they are, bit for bit.
+
+    >>> quantity([20.0], "ms")
+    array([20.]) * ms
+    """
+    return pq.Quantity(np.array(values, dtype=float), unit)
+
+
 def parse_quantity(text, name):
     """Read ``"20 ms"`` or ``"-19.968 mV"`` into a scalar Quantity (as written in circuit files).
 
@@ -165,6 +174,17 @@ def is_neo(data):
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, bytes, dict)) and not hasattr(data, "iloc"):
         return len(data) > 0 and is_neo(data[0])
     return False
+
+
+def is_one_trial(data):
+    """Whether a Neo form (see `neo_trials`) is a single trial by its type: a SpikeTrain, a flat list of them, a SpikeTrainList, a Segment."""
+    import neo
+
+    if isinstance(data, (neo.SpikeTrain, neo.Segment, neo.spiketrainlist.SpikeTrainList)):
+        return True
+    if isinstance(data, neo.Block) or _is_elephant_trials(data):
+        return False
+    return isinstance(data[0], neo.SpikeTrain)
 
 
 def neo_trials(data):

@@ -1,0 +1,310 @@
+"""Values beside properties: the numbers of a circuit as arrays, and the free ones among them as one vector θ."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .circuit import FREE_NAMES
+
+_MILLISECONDS = ("tau_m", "tau_syn", "t_ref", "delay")  # shown in ms, computed in s
+SMALLEST_COUPLING = 1e-3  # mV; |J| of known sign lives on a logarithmic axis, which has no 0
+_DRAW_AROUND_ZERO = 2.0  # mV; a value of 0 has no "40 to 200 %", so it is drawn from ± this
+
+
+class Parameters(NamedTuple):
+    """All numbers of a circuit, in s and mV; K populations.
+
+    Also used for gradients with respect to these numbers (fields without a gradient are zeros).
+    """
+
+    J: np.ndarray  # (K, K) mV, J[target, source]
+    tau_m: np.ndarray  # (K,) s
+    u_rest: np.ndarray  # (K,) mV
+    threshold: np.ndarray  # (K,) mV
+    tau_syn: np.ndarray  # (K,) s, per source
+    t_ref: np.ndarray  # (K,) s
+    delay: np.ndarray  # (K,) s, per source
+    n_neurons: np.ndarray  # (K,)
+
+
+def parameters_of(circuit):
+    """The numbers of a circuit, without units.
+
+    Parameters
+    ----------
+    circuit : Circuit
+
+    Returns
+    -------
+    Parameters
+        Fresh float64 arrays in s and mV.
+
+    Examples
+    --------
+    >>> from neulvm_neo import Circuit
+    >>> parameters_of(Circuit([100])).tau_m
+    array([0.02])
+    """
+    values = {name: np.array(getattr(circuit, name).magnitude) for name in Parameters._fields if name != "n_neurons"}
+    for name in _MILLISECONDS:
+        values[name] = values[name] / 1e3  # a division is correctly rounded: 20 ms is the float 0.02, which 20 · 0.001 need not be
+    return Parameters(**values, n_neurons=circuit.n_neurons.astype(float))
+
+
+def circuit_with(circuit, parameters):
+    """The circuit with new numbers in place; masks, ties, signs, bounds and priors stay.
+
+    Numbers that did not change keep their bits, and so does every further round trip through `parameters_of`.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    parameters : Parameters
+        In s and mV.
+
+    Returns
+    -------
+    Circuit
+
+    Raises
+    ------
+    ValueError
+        If a number breaks a rule of the circuit, for instance a free value outside its bounds.
+
+    Examples
+    --------
+    >>> from neulvm_neo import Circuit
+    >>> circuit = Circuit([100])
+    >>> circuit_with(circuit, parameters_of(circuit)._replace(tau_m=[0.03])).tau_m
+    array([30.]) * ms
+    """
+    from . import units
+
+    before = parameters_of(circuit)
+    changes = {}
+    for name in Parameters._fields:
+        new, old = np.asarray(getattr(parameters, name), dtype=float), getattr(before, name)
+        if np.array_equal(new, old):
+            continue
+        if name == "n_neurons":
+            changes[name] = new
+            continue
+        shown = getattr(circuit, name)
+        values = _as_milliseconds(new) if name in _MILLISECONDS else new
+        if new.shape == old.shape:
+            values = np.where(new == old, shown.magnitude, values)
+        changes[name] = units.quantity(values, shown.dimensionality.string)
+    return circuit.replace(**changes)
+
+
+class ParameterSpace:
+    """The free values of a circuit as a vector θ without constraints other than a box.
+
+    Time constants and couplings of known sign are logarithms (of s, and of |J| in mV); resting potentials, thresholds and couplings
+    of unknown sign are their values in mV. Tied entries share one coordinate; masked couplings have none.
+
+    Parameters
+    ----------
+    circuit : Circuit
+
+    Attributes
+    ----------
+    circuit : Circuit
+    n_free : int
+    names : tuple of str
+        One per free value: ``"tau_m[E1]"``, ``"J[E1←I]"`` (target ← source), or the label of a tie.
+    units : tuple of str
+        Unit of every free value as shown by `values`.
+    bounds : numpy.ndarray, shape (n_free, 2)
+        The box, in θ.
+
+    Examples
+    --------
+    >>> from neulvm_neo import Circuit
+    >>> space = ParameterSpace(Circuit([100], names=["E"]))
+    >>> space.names
+    ('J[E←E]', 'tau_m[E]', 'u_rest[E]', 'threshold[E]')
+    >>> theta = space.pack(parameters_of(space.circuit))
+    >>> [round(float(v), 6) for v in space.values(theta)]
+    [0.0, 20.0, 10.0, 8.0]
+    """
+
+    def __init__(self, circuit):
+        self.circuit = circuit
+        self._base = parameters_of(circuit)
+        self._index = {}  # name → θ coordinate of every entry, -1 where the entry is given
+        self._first = []  # θ coordinate → (name, flat index of its first entry)
+        self.names = ()
+        for name in FREE_NAMES:
+            if name in circuit.free:
+                self._add(name)
+        self.n_free = len(self._first)
+        self.units = tuple("ms" if name in _MILLISECONDS else "mV" for name, _ in self._first)
+        self._per_unit = np.array([1e-3 if unit == "ms" else 1.0 for unit in self.units])  # inside value of one shown unit
+        signs = np.zeros(circuit.J.shape) + circuit.signs
+        self._sign = np.array([signs.flat[i] if name == "J" else name in _MILLISECONDS for name, i in self._first], dtype=float)
+        self._log = self._sign != 0
+        low, high = (self._inside(circuit.bounds, end) for end in (0, 1))
+        at_least = np.where(np.array([name == "J" for name, _ in self._first], dtype=bool), SMALLEST_COUPLING, 0.0)
+        self.bounds = np.column_stack([low, high])
+        if self._log.any():
+            low, high, at_least, negative = low[self._log], high[self._log], at_least[self._log], self._sign[self._log] < 0
+            low, high = np.where(negative, -high, low), np.where(negative, -low, high)
+            low = np.maximum(low, at_least)
+            self.bounds[self._log] = np.log(np.column_stack([low, np.maximum(high, low)]))
+        self._prior = {}  # coordinate-wise mean and 1/sd² of the value; 1/sd² = 0 is flat
+        mean, sd = (self._inside(circuit.prior, end, missing) for end, missing in ((0, 0.0), (1, np.inf)))
+        self._prior_mean, self._prior_precision = mean, 1.0 / sd**2
+
+    def pack(self, parameters):
+        """θ of given numbers.
+
+        Couplings of known sign smaller than 0.001 mV are lifted to it.
+
+        Parameters
+        ----------
+        parameters : Parameters
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_free,)
+
+        Raises
+        ------
+        ValueError
+            If tied entries differ, or a value does not fit its sign.
+        """
+        value = np.array([getattr(parameters, name).flat[i] for name, i in self._first], dtype=float)
+        for name, index in self._index.items():
+            free = index >= 0
+            if not np.allclose(getattr(parameters, name)[free], value[index[free]], rtol=1e-9, atol=1e-12):
+                raise ValueError(f"{name} has different values where the circuit ties them to one; make them equal.")
+        size = np.where(self._log, value * self._sign, 1.0)
+        if np.any(size < 0):
+            worst = int(np.argmin(size))
+            raise ValueError(f"{self.names[worst]} is {value[worst]:g}, against the sign the circuit gives it.")
+        is_coupling = np.array([name == "J" for name, _ in self._first], dtype=bool)
+        size = np.where(is_coupling & self._log, np.maximum(size, SMALLEST_COUPLING), size)
+        return np.where(self._log, np.log(size), value)
+
+    def unpack(self, theta):
+        """All numbers of the circuit, the free ones taken from θ.
+
+        Parameters
+        ----------
+        theta : array, shape (n_free,)
+
+        Returns
+        -------
+        Parameters
+        """
+        value = self._value(theta)
+        fields = {name: np.array(x) for name, x in self._base._asdict().items()}
+        for name, index in self._index.items():
+            free = index >= 0
+            fields[name][free] = value[index[free]]
+        return Parameters(**fields)
+
+    def pull_back(self, theta, g):
+        """Gradient in θ from the gradient in the numbers: every entry's share, times dvalue/dθ, summed over ties.
+
+        Parameters
+        ----------
+        theta : array, shape (n_free,)
+        g : Parameters
+            Gradients with respect to the numbers, per s and per mV.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_free,)
+        """
+        g_value = np.zeros(self.n_free)
+        for name, index in self._index.items():
+            free = index >= 0
+            np.add.at(g_value, index[free], np.asarray(getattr(g, name))[free])
+        return g_value * self._slope(theta)
+
+    def draw(self, rng, low=0.4, high=2.0):
+        """A random θ: every free value uniform between `low` and `high` times the circuit's (as in the paper), within bounds.
+
+        A value of 0 is drawn uniformly within ±2 mV, or between 0 and 2 mV in the direction of its known sign.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        low, high : float
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_free,)
+        """
+        centre = np.array([getattr(self._base, name).flat[i] for name, i in self._first], dtype=float)
+        share = rng.random(self.n_free)
+        value = centre * (low + (high - low) * share)
+        around_zero = _DRAW_AROUND_ZERO * np.where(self._sign == 0, 2 * share - 1, self._sign * share)
+        value = np.where(centre == 0, around_zero, value)
+        theta = np.where(self._log, np.log(np.maximum(np.abs(value), np.finfo(float).tiny)), value)
+        return np.clip(theta, self.bounds[:, 0], self.bounds[:, 1])
+
+    def log_prior(self, theta):
+        """Logarithm of the Gaussian prior on the values, 0 at its maximum, and its gradient in θ; flat without a prior.
+
+        A density of the values, not of θ: no Jacobian enters, so a maximum of likelihood times prior does not depend on coordinates.
+
+        Parameters
+        ----------
+        theta : array, shape (n_free,)
+
+        Returns
+        -------
+        value : float
+        gradient : numpy.ndarray, shape (n_free,)
+        """
+        away = self._value(theta) - self._prior_mean
+        return -0.5 * float(np.sum(self._prior_precision * away**2)), -self._prior_precision * away * self._slope(theta)
+
+    def values(self, theta):
+        """The free values as one shows them: ms and mV (see `units`), shape (n_free,)."""
+        return self._value(theta) / self._per_unit
+
+    def _add(self, name):
+        circuit = self.circuit
+        shape = getattr(circuit, name).shape
+        labels = circuit.ties.get(name, np.full(shape, ""))
+        present = circuit.mask if name == "J" else np.ones(shape, bool)
+        index, seen = np.full(shape, -1), {}
+        for i in np.flatnonzero(present):
+            where = np.unravel_index(i, shape)
+            label = str(labels[where])
+            if label and label in seen:
+                index[where] = seen[label]
+                continue
+            index[where] = len(self._first)
+            if label:
+                seen[label] = len(self._first)
+            self._first.append((name, int(i)))
+            place = "←".join(circuit.names[k] for k in where)
+            self.names += (label if label.startswith(name) else f"{name}[{label or place}]",)
+        self._index[name] = index
+
+    def _inside(self, table, end, missing=None):
+        """One end of `bounds` or `prior`, per free value, in s and mV."""
+        out = np.empty(self.n_free)
+        for j, (name, i) in enumerate(self._first):
+            out[j] = table[name][end].magnitude.flat[i] * self._per_unit[j] if name in table else missing
+        return out
+
+    def _value(self, theta):
+        theta = np.asarray(theta, dtype=float)
+        return np.where(self._log, self._sign * np.exp(np.where(self._log, theta, 0.0)), theta)
+
+    def _slope(self, theta):
+        return np.where(self._log, self._value(theta), 1.0)
+
+
+def _as_milliseconds(seconds):
+    """Floats in ms that read back as the same floats in s, wherever such floats exist."""
+    shown = seconds * 1e3
+    for candidate in (np.nextafter(shown, np.inf), np.nextafter(shown, -np.inf)):
+        shown = np.where((shown / 1e3 != seconds) & (candidate / 1e3 == seconds), candidate, shown)
+    return shown
