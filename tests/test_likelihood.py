@@ -1,0 +1,154 @@
+"""The joint likelihood against its slow twin, against finite differences, and against limits that are known in closed form."""
+
+import numpy as np
+import pytest
+
+from neulvm_neo import likelihood
+from neulvm_neo.likelihood import Observation, joint
+from neulvm_neo.parameters import Parameters
+
+from .oracle import mesoscopic as oracle
+
+DT = 0.002
+CASES = {  # K, refractoriness (s), delay (s), stimulus
+    "one population, no refractoriness": (1, 0.0, 0.0, False),
+    "one population, delay": (1, 0.002, 0.006, False),
+    "two populations, stimulus": (2, 0.004, 0.0, True),
+    "three populations, everything": (3, 0.004, 0.003, True),
+}
+
+
+def problem(K, t_ref, delay, with_stimulus, seed=0, T=70):
+    """A small network in a regime where every term matters: fast firing, old and young cohorts, silent stretches."""
+    rng = np.random.default_rng(seed)
+    p = Parameters(
+        J=rng.normal(0.0, 4.0, (K, K)),
+        tau_m=rng.uniform(0.008, 0.012, K),
+        u_rest=rng.uniform(6.0, 9.0, K),
+        threshold=rng.uniform(2.0, 3.0, K),
+        tau_syn=rng.uniform(0.003, 0.006, K),
+        t_ref=np.full(K, t_ref),
+        delay=np.full(K, delay),
+        n_neurons=rng.integers(40, 80, K).astype(float),
+    )
+    n = rng.poisson(2.0, (T, K)) + rng.uniform(0.0, 0.5, (T, K))
+    labels = np.arange(2 * K + 1) % K
+    counts = rng.random((T, labels.size)) < 0.05
+    counts[:, 0] = False  # a neuron that never fires
+    stimulus = rng.normal(0.0, 1.0, (T, K)) if with_stimulus else np.zeros((T, K))
+    history_rate = rng.uniform(5.0, 20.0, K)
+    return p, n, counts, labels, history_rate, stimulus
+
+
+def observe(counts, labels, history_rate, stimulus):
+    return Observation.from_counts(counts, labels, stimulus.shape[1], history_rate, stimulus)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "exponential"])
+@pytest.mark.parametrize("density", likelihood.DENSITIES)
+@pytest.mark.parametrize("case", CASES)
+def test_likelihood_equals_its_slow_twin(case, density, scheme):
+    p, n, counts, labels, history_rate, stimulus = problem(*CASES[case])
+    fast = joint(p, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, scheme=scheme, window=30, density=density)
+    part_a, part_b, n_bar = oracle.log_joint(p, n, counts, labels, history_rate, stimulus, DT, scheme, 30, density)
+    np.testing.assert_allclose(fast.n_bar, n_bar, rtol=1e-9)
+    assert fast.part_a == pytest.approx(part_a, rel=1e-10)
+    assert fast.part_b == pytest.approx(part_b, rel=1e-10)
+
+
+def central_differences(value, at, direction, steps=(4e-4, 2e-4)):
+    """Slope along a direction at two step sizes, and their Richardson extrapolation, in which the h² error cancels."""
+    coarse, fine = ((value(at + h * direction) - value(at - h * direction)) / (2 * h) for h in steps)
+    return coarse, fine, (4 * fine - coarse) / 3
+
+
+@pytest.mark.parametrize("scheme", ["euler", "exponential"])
+@pytest.mark.parametrize("density", likelihood.DENSITIES)
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_agree_with_central_differences_whose_error_falls_with_the_square_of_the_step(case, density, scheme):
+    p, n, counts, labels, history_rate, stimulus = problem(*CASES[case], seed=3)
+    settings = {"bin_size": DT, "scheme": scheme, "window": 30, "density": density}
+    exact = joint(p, n, observe(counts, labels, history_rate, stimulus), **settings)
+    rng = np.random.default_rng(1)
+    g_history_rate = exact.g_history.sum(axis=0) * p.n_neurons * DT
+    scale = {"J": 1.0, "tau_m": 1e-3, "u_rest": 1.0, "threshold": 1.0, "tau_syn": 1e-3}
+    targets = {name: (getattr(exact.g_parameters, name), getattr(p, name), s) for name, s in scale.items()}
+    targets |= {"n": (exact.g_n, n, 1.0), "stimulus": (exact.g_stimulus, stimulus, 1.0), "history": (g_history_rate, history_rate, 1.0)}
+    for name, (gradient, at, size) in targets.items():
+
+        def value(x, name=name):
+            parameters = p._replace(**{name: x}) if name in scale else p
+            trial = observe(counts, labels, x if name == "history" else history_rate, x if name == "stimulus" else stimulus)
+            return joint(parameters, x if name == "n" else n, trial, gradient=False, **settings).value
+
+        for _ in range(2):
+            direction = size * rng.normal(size=at.shape)
+            slope = float(np.sum(gradient * direction))
+            coarse, fine, extrapolated = central_differences(value, at, direction)
+            assert extrapolated == pytest.approx(slope, rel=1e-6, abs=1e-6), name
+            if abs(coarse - slope) > 1e-5 * abs(slope):  # well above rounding: the error must fall fourfold
+                assert (coarse - slope) / (fine - slope) == pytest.approx(4.0, rel=0.1), name
+
+
+def test_a_long_trial_swept_in_stretches_gives_the_same_value_and_gradient(monkeypatch):
+    p, n, counts, labels, history_rate, stimulus = problem(2, 0.002, 0.0, True, T=200)
+    trial = observe(counts, labels, history_rate, stimulus)
+    whole = joint(p, n, trial, bin_size=DT, window=30)
+    monkeypatch.setattr(likelihood, "TAPE_BYTES", 24 * 30 * 37)
+    pieces = joint(p, n, trial, bin_size=DT, window=30)
+    assert pieces.value == whole.value
+    np.testing.assert_allclose(pieces.g_n, whole.g_n, rtol=1e-12)
+    for name in ("J", "tau_m", "u_rest", "threshold", "tau_syn"):
+        np.testing.assert_allclose(getattr(pieces.g_parameters, name), getattr(whole.g_parameters, name), rtol=1e-12)
+
+
+def test_observed_spikes_of_an_uncoupled_neuron_have_the_renewal_likelihood():
+    """Without coupling the intervals are independent: log p is the sum of the discrete renewal density's logs, computed here from its own survivor."""
+    p, n, _, _, history_rate, stimulus = problem(1, 0.004, 0.0, False, T=400)
+    p = p._replace(J=np.zeros((1, 1)))
+    n = np.full((400, 1), 2.0)
+    counts = np.zeros((400, 1), dtype=bool)
+    counts[[50, 60, 75, 130]] = True
+    both = joint(p, n, observe(counts, [0], history_rate, stimulus), bin_size=DT, window=30, gradient=False).part_a
+    counts_first = counts.copy()
+    counts_first[51:] = False
+    first_only = joint(p, n, observe(counts_first, [0], history_rate, stimulus), bin_size=DT, window=30, gradient=False).part_a
+
+    def log_interval(k, censored):
+        v, log_s = 0.0, 0.0
+        for age in range(1, k + 1):
+            if age <= 2:
+                log_s -= 1e-3 * DT
+                continue
+            v += DT / p.tau_m[0] * (p.u_rest[0] - v)
+            x = np.exp(v - p.threshold[0]) * DT
+            if age == k and not censored:
+                return log_s + np.log(-np.expm1(-x))
+            log_s -= x
+        return log_s
+
+    expected = sum(log_interval(k, False) for k in (10, 15, 55)) + log_interval(400 - 1 - 130, True) - log_interval(400 - 1 - 50, True)
+    assert both - first_only == pytest.approx(expected, rel=1e-9)
+
+
+def test_neurons_are_conserved_in_a_constant_past():
+    """With a history at the stationary rate of an uncoupled population the expected count stays at that rate."""
+    p, _, _, _, _, _ = problem(1, 0.004, 0.0, False)
+    p = p._replace(J=np.zeros((1, 1)), n_neurons=np.array([1000.0]))
+    survival, mean_interval, v = 1.0, 0.0, 0.0
+    for age in range(1, 5000):
+        mean_interval += DT * survival
+        if age > 2:
+            v += DT / p.tau_m[0] * (p.u_rest[0] - v)
+            survival *= np.exp(-np.exp(v - p.threshold[0]) * DT)
+    rate = np.array([1.0 / mean_interval])
+    T = 300
+    n = np.full((T, 1), rate[0] * 1000 * DT)
+    result = joint(p, n, Observation.from_counts(np.zeros((T, 0)), [], 1, rate), bin_size=DT, window=120, gradient=False)
+    np.testing.assert_allclose(result.n_bar, n, rtol=1e-6)
+
+
+def test_an_unknown_density_is_refused_by_name():
+    p, n, counts, labels, history_rate, stimulus = problem(1, 0.0, 0.0, False)
+    with pytest.raises(ValueError, match="density 'poisson' is unknown"):
+        joint(p, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, density="poisson")
