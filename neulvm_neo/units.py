@@ -177,7 +177,7 @@ def is_neo(data):
 
 
 def is_one_trial(data):
-    """Whether a Neo form (see `neo_trials`) is a single trial by its type: a SpikeTrain, a flat list of them, a SpikeTrainList, a Segment."""
+    """Whether a Neo form (see `neo_trials`) is one trial: a SpikeTrain, a flat list of them, a SpikeTrainList, a Segment."""
     import neo
 
     if isinstance(data, (neo.SpikeTrain, neo.Segment, neo.spiketrainlist.SpikeTrainList)):
