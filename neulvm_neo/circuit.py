@@ -11,16 +11,20 @@ import numpy as np
 from . import units
 
 # The values of a circuit: canonical unit, and shape in populations.
-_UNIT_OF = {"J": "mV", "tau_m": "ms", "u_rest": "mV", "threshold": "mV", "t_ref": "ms", "tau_syn": "ms", "delay": "ms", "resistance": "MOhm"}
+_UNIT_OF = {
+    "J": "mV", "tau_m": "ms", "u_rest": "mV", "threshold": "mV", "t_ref": "ms", "tau_syn": "ms", "delay": "ms",
+    "resistance": "MOhm",
+}  # fmt: skip
 _STRIP = {"mV": units.to_millivolts, "ms": units.to_seconds, "MOhm": units.to_megohms}
 FREE_NAMES = ("J", "tau_m", "u_rest", "threshold", "tau_syn")  # what a fit can change, in the order of the free values
 
 _DEFAULT_VALUES = {  # uncoupled, these neurons fire at about 6 Hz
     "J": 0.0, "tau_m": 20.0, "u_rest": 10.0, "threshold": 8.0, "t_ref": 2.0, "tau_syn": 3.0, "delay": 0.0,
-}
+}  # fmt: skip
 _DEFAULT_BOUNDS = {  # canonical units; wide enough for any cortical cell, narrow enough that no exponential overflows
-    "J": (-500.0, 500.0), "tau_m": (2.0, 300.0), "u_rest": (-100.0, 200.0), "threshold": (-50.0, 100.0), "tau_syn": (0.5, 100.0),
-}
+    "J": (-500.0, 500.0), "tau_m": (2.0, 300.0), "u_rest": (-100.0, 200.0), "threshold": (-50.0, 100.0),
+    "tau_syn": (0.5, 100.0),
+}  # fmt: skip
 _DEFAULT_SIZE = 200  # neurons per population where nothing is known
 _ROUNDING = 1e-9  # relative: exp(log(bound)) is not bit for bit the bound
 
@@ -29,17 +33,17 @@ _ROUNDING = 1e-9  # relative: exp(log(bound)) is not bit for bit the bound
 class Circuit:
     r"""Populations of spiking neurons, the couplings between them, and which of the values a fit may change.
 
-    Every neuron is a leaky integrate-and-fire unit with escape noise; all neurons of a population :math:`\alpha` share their
-    parameters and their input [1]_, [2]_. Between spikes
+    Every neuron is a leaky integrate-and-fire unit with escape noise; all neurons of a population :math:`\alpha` share
+    their parameters and their input [1]_, [2]_. Between spikes
 
     .. math:: \frac{du}{dt} = \frac{U_r^\alpha + R^\alpha I^\alpha(t) - u}{\tau_m^\alpha}
               + \sum_\beta J^{\alpha\beta} (\epsilon^\beta * A^\beta)(t), \qquad
               \lambda = e^{u - \vartheta^\alpha}\ \mathrm{Hz} \quad (u, \vartheta \text{ in mV}),
 
-    where :math:`A^\beta` is the activity of the source population (spikes per neuron and second) and :math:`\epsilon^\beta` an
-    exponential of unit area with time constant `tau_syn`, shifted by `delay`. A spike resets u to 0 mV and holds it there, silent,
-    for `t_ref`. Potentials are therefore measured from the reset, in units of the softness of the threshold (1 mV), and the base
-    rate of the escape noise is part of the threshold.
+    where :math:`A^\beta` is the activity of the source population (spikes per neuron and second) and
+    :math:`\epsilon^\beta` an exponential of unit area with time constant `tau_syn`, shifted by `delay`. A spike resets
+    u to 0 mV and holds it there, silent, for `t_ref`. Potentials are therefore measured from the reset, in units of the
+    softness of the threshold (1 mV), and the base rate of the escape noise is part of the threshold.
 
     Parameters
     ----------
@@ -48,12 +52,13 @@ class Circuit:
     names : sequence of str, optional
         Population names; default ``"P1", "P2", …``.
     J : Quantity, mV, scalar or shape (n_populations, n_populations), optional
-        Couplings ``J[target, source]``; a spike of one of N source neurons moves every target potential by J/N in total. Default 0.
+        Couplings ``J[target, source]``; a spike of one of N source neurons moves every target potential by J/N in
+        total. Default 0.
     tau_m : Quantity, time, scalar or (n_populations,), optional
         Membrane time constants; default 20 ms.
     u_rest, threshold : Quantity, mV, scalar or (n_populations,), optional
-        Resting potential (without input) and firing threshold, both measured from the reset; default 10 mV and 8 mV (about 6 Hz
-        without couplings).
+        Resting potential (without input) and firing threshold, both measured from the reset; default 10 mV and 8 mV
+        (about 6 Hz without couplings).
     t_ref : Quantity, time, scalar or (n_populations,), optional
         Absolute refractory period; default 2 ms.
     tau_syn, delay : Quantity, time, scalar or (n_populations,), optional
@@ -63,16 +68,17 @@ class Circuit:
     mask : array of bool, shape (n_populations, n_populations), optional
         ``mask[target, source]``: where a coupling may exist. False is a coupling fixed at 0. Default: everywhere.
     ties : dict of str to array of labels, optional
-        For a name out of the free ones, labels in the shape of that value: entries with equal labels share one free value. None
-        or ``""`` is no tie.
+        For a name out of the free ones, labels in the shape of that value: entries with equal labels share one free
+        value. None or ``""`` is no tie.
     signs : array of {+1, -1, 0}, shape (n_populations,), optional
         Sign of the outgoing couplings of every source population (Dale's law); 0, the default, is not known.
     bounds : dict of str to (low, high), optional
-        Allowed range of a free value, as Quantities, scalar or in the shape of the value. Defaults: J ±500 mV, tau_m 2 to 300 ms,
-        u_rest -100 to 200 mV, threshold -50 to 100 mV, tau_syn 0.5 to 100 ms. Only free values have to keep them.
+        Allowed range of a free value, as Quantities, scalar or in the shape of the value. Defaults: J ±500 mV, tau_m 2
+        to 300 ms, u_rest -100 to 200 mV, threshold -50 to 100 mV, tau_syn 0.5 to 100 ms. Only free values have to keep
+        them. A known sign halves the range of J.
     prior : dict of str to (mean, sd), optional
-        Gaussian prior on a free value, as Quantities, scalar or in the shape of the value; an infinite sd is flat, as is a name
-        that is not listed.
+        Gaussian prior on a free value, as Quantities, scalar or in the shape of the value; an infinite sd is flat, as
+        is a name that is not listed.
     resistance : Quantity, MΩ, scalar or (n_populations,), optional
         Membrane resistance; needed only for stimuli given as currents.
 
@@ -89,13 +95,14 @@ class Circuit:
 
     References
     ----------
-    .. [1] Wang, Schmutz, Bellec, Gerstner, Mesoscopic modeling of hidden spiking neurons, NeurIPS 2022, section 3 and appendix A.
+    .. [1] Wang, Schmutz, Bellec, Gerstner, Mesoscopic modeling of hidden spiking neurons, NeurIPS 2022, appendix A.
     .. [2] Schwalger, Deger, Gerstner, Towards a theory of cortical columns, PLoS Comput Biol 13, e1005507 (2017).
 
     Examples
     --------
     >>> import quantities as pq
-    >>> circuit = Circuit([400, 100], names=["E", "I"], J=[[10, -20], [10, -20]] * pq.mV, signs=[1, -1], tau_syn=[3, 6] * pq.ms)
+    >>> J = [[10, -20], [10, -20]] * pq.mV
+    >>> circuit = Circuit([400, 100], names=["E", "I"], J=J, signs=[1, -1], tau_syn=[3, 6] * pq.ms)
     >>> circuit.n_populations, circuit.tau_m
     (2, array([20., 20.]) * ms)
     >>> circuit.replace(tau_m=0.03 * pq.s).tau_m
@@ -133,11 +140,10 @@ class Circuit:
         self._set("mask", _mask(self.mask, n_populations))
         self._set("signs", _signs(self.signs, n_populations))
         self._set("ties", {name: _labels(labels, name, n_populations) for name, labels in _items(self.ties, "ties")})
-        bounds = {name: tuple(units.quantity(x, _UNIT_OF[name]) for x in pair) for name, pair in _DEFAULT_BOUNDS.items()}
+        bounds = {name: [units.quantity(x, _UNIT_OF[name]) for x in ends] for name, ends in _DEFAULT_BOUNDS.items()}
         bounds.update(_items(self.bounds, "bounds"))
-        self._set("bounds", {name: _pair(bounds[name], "bounds", ("low", "high"), name, n_populations) for name in FREE_NAMES})
-        prior = dict(_items(self.prior, "prior"))
-        self._set("prior", {name: _pair(prior[name], "prior", ("mean", "sd"), name, n_populations) for name in FREE_NAMES if name in prior})
+        self._set("bounds", _pairs(bounds, "bounds", ("low", "high"), n_populations))
+        self._set("prior", _pairs(dict(_items(self.prior, "prior")), "prior", ("mean", "sd"), n_populations))
         self._check_values()
         self._check_bounds_and_prior()
         self._check_ties()
@@ -150,9 +156,9 @@ class Circuit:
         ----------
         n_populations : int
         n_neurons : int or sequence of int, optional
-            Population sizes; default 200 each. They are given, not fitted, and set how strongly the activity of a whole population
-            fluctuates by itself, about 1/sqrt(N): a size that is too small lets chance explain what the circuit does, one that is
-            too large asks the circuit to explain chance. The order of magnitude is what matters.
+            Population sizes; default 200 each. They are given, not fitted, and set how strongly the activity of a whole
+            population fluctuates by itself, about 1/sqrt(N): a size that is too small lets chance explain what the
+            circuit does, one that is too large asks the circuit to explain chance. The order of magnitude matters.
         names : sequence of str, optional
         t_ref : Quantity, time, optional
             Refractory period; default 2 ms.
@@ -173,7 +179,9 @@ class Circuit:
         if sizes.ndim == 0:
             sizes = np.broadcast_to(sizes, (int(n_populations),))
         if sizes.shape != (n_populations,):
-            raise ValueError(f"n_neurons has the shape {sizes.shape}; expected one size for each of the {n_populations} populations.")
+            raise ValueError(
+                f"n_neurons has the shape {sizes.shape}; expected one size for each of the {n_populations} populations."
+            )
         return cls(sizes, names=names, t_ref=t_ref)
 
     @property
@@ -233,11 +241,13 @@ class Circuit:
             if name not in known:
                 raise ValueError(f"circuit: unknown entry {name!r}; known are {', '.join(known)}.")
         if "n_neurons" not in data:
-            raise ValueError("circuit: n_neurons is missing; give the population sizes, for instance n_neurons = [400, 100].")
+            raise ValueError("circuit: n_neurons is missing; give the population sizes, like n_neurons = [400, 100].")
         read = {name: _read_text(x, name) if name in _UNIT_OF else x for name, x in data.items()}
         for kind in ("bounds", "prior"):
             if kind in read:
-                read[kind] = {name: [_read_text(x, f"{kind}[{name!r}]") for x in pair] for name, pair in read[kind].items()}
+                read[kind] = {
+                    name: [_read_text(x, f"{kind}[{name!r}]") for x in ends] for name, ends in _items(read[kind], kind)
+                }
         return cls(**read)
 
     def to_toml(self, path=None):
@@ -295,7 +305,8 @@ class Circuit:
         for k, name in enumerate(self.names):
             J = self.J.magnitude[k]
             couplings.append((name, *(f"{J[j]:.6g}" if self.mask[k, j] else "." for j in range(self.n_populations))))
-        head = f"Circuit of {self.n_populations} population{'s' * (self.n_populations > 1)}, {self.n_neurons.sum()} neurons"
+        plural = "s" if self.n_populations > 1 else ""
+        head = f"Circuit of {self.n_populations} population{plural}, {self.n_neurons.sum()} neurons"
         return "\n".join([head, *_table(rows), *_table(couplings), f"free: {', '.join(self.free) or 'nothing'}"])
 
     def _set(self, name, value):
@@ -319,32 +330,34 @@ class Circuit:
             _require(low < high, f"bounds[{name!r}]", self.bounds[name][0], "a low end below the high end")
             if name not in self.free:
                 continue
-            value, slack = getattr(self, name).magnitude, _ROUNDING * np.maximum(np.abs(low), np.abs(high))
-            inside = (value >= low - slack) & (value <= high + slack)
+            value = getattr(self, name).magnitude
+            inside = (value >= low - _ROUNDING * np.abs(low)) & (value <= high + _ROUNDING * np.abs(high))
             if name == "J":
+                reach = np.where(self.signs > 0, high, np.where(self.signs < 0, -low, np.inf))
+                self._require((reach > 0) | ~self.mask, "J", "bounds['J'] with room for the sign of its source")
                 inside |= ~self.mask
-                room = np.where(self.signs > 0, high, np.where(self.signs < 0, -low, 1.0)) > 0
-                self._require(room | ~self.mask, "J", "bounds['J'] that leave room for the sign of its source population")
-            self._require(inside, name, f"a value within bounds[{name!r}] (change one of the two, or take {name} out of free)")
+            self._require(inside, name, f"a value within bounds[{name!r}] (change one, or take {name} out of free)")
         for name, (_, sd) in self.prior.items():
             _require(sd.magnitude > 0, f"prior[{name!r}]", sd, "a positive sd")
 
     def _check_ties(self):
         for name, labels in self.ties.items():
-            statements = [(name, getattr(self, name)), *((f"bounds[{name!r}]", x) for x in self.bounds[name])]
-            statements += [(f"prior[{name!r}]", x) for x in self.prior.get(name, ())]
-            for label in np.unique(labels[labels != ""]):
-                tied = labels == label
-                if name == "J":
-                    tied &= self.mask
-                    signs = np.broadcast_to(self.signs, tied.shape)[tied]
-                    if np.unique(signs).size > 1:
-                        raise ValueError(f"ties['J'] shares {label!r} between source populations of different signs; use one label per sign.")
-                for what, quantity in statements:
-                    values = quantity.magnitude[tied]
-                    if values.size and not np.all((values == values[0]) | (np.abs(values - values[0]) <= _ROUNDING * np.abs(values[0]))):
-                        raise ValueError(f"{what} has different values {values.tolist()} where ties[{name!r}] says they are one ({label!r}); "
-                                         "make them equal or use different labels.")
+            statements = [(name, getattr(self, name)), *((f"bounds[{name!r}]", end) for end in self.bounds[name])]
+            statements += [(f"prior[{name!r}]", end) for end in self.prior.get(name, ())]
+            present = self.mask if name == "J" else np.ones(labels.shape, bool)
+            for label in np.unique(labels[present & (labels != "")]).tolist():
+                tied = present & (labels == label)
+                if name == "J" and np.unique(np.broadcast_to(self.signs, tied.shape)[tied]).size > 1:
+                    raise ValueError(
+                        f"ties['J'] shares {label!r} between sources of different signs; use one label per sign."
+                    )
+                for what, stated in statements:
+                    values = stated.magnitude[tied]
+                    if not np.allclose(values, values[0], rtol=_ROUNDING, atol=0.0):
+                        raise ValueError(
+                            f"{what} is {values.tolist()} where ties[{name!r}] says {label!r}, one value; "
+                            "make them equal or use different labels."
+                        )
 
     def _require(self, holds, name, expected):
         _require(holds, name, getattr(self, name), expected, self.names)
@@ -356,7 +369,8 @@ def _require(holds, what, quantity, expected, names=None):
         return
     where = tuple(np.argwhere(~holds)[0])
     at = ", ".join(str(i) if names is None else repr(names[i]) for i in where)
-    raise ValueError(f"{what}[{at}] is {float(quantity.magnitude[where]):g} {quantity.dimensionality.string}; expected {expected}.")
+    given = f"{float(quantity.magnitude[where]):g} {quantity.dimensionality.string}"
+    raise ValueError(f"{what}[{at}] is {given}; expected {expected}.")
 
 
 def _count_populations(n_neurons, names, J):
@@ -371,8 +385,11 @@ def _sizes(n_neurons, n_populations):
         sizes = np.array(np.broadcast_to(np.asarray(n_neurons, dtype=float), (n_populations,)))
     except (TypeError, ValueError):
         sizes = np.array([])
-    if sizes.size == 0 or not np.all(np.isfinite(sizes)) or np.any(sizes < 1) or np.any(sizes != np.rint(sizes)):
-        raise ValueError(f"n_neurons is {n_neurons!r}; expected a whole number of at least 1 for each of the {max(n_populations, 1)} populations.")
+    whole = np.isfinite(sizes) & (sizes >= 1) & (sizes == np.rint(sizes))
+    if sizes.size == 0 or not np.all(whole):
+        raise ValueError(
+            f"n_neurons is {n_neurons!r}; expected a whole number of at least 1 for every population ({n_populations})."
+        )
     return _frozen(sizes.astype(np.int64))
 
 
@@ -395,23 +412,33 @@ def _value(value, name, what, n_populations, *, finite=True):
     magnitude = np.array(value.rescale(unit).magnitude, dtype=float)
     shape = _shape(name, n_populations)
     if magnitude.shape not in ((), shape):
-        raise ValueError(f"{what} has the shape {magnitude.shape}; expected one value or the shape {shape} for {n_populations} populations.")
+        raise ValueError(
+            f"{what} has the shape {magnitude.shape}; expected one value or the shape {shape} "
+            f"for {n_populations} population{'s' if n_populations > 1 else ''}."
+        )
     if np.any(np.isnan(magnitude)) or finite and not np.all(np.isfinite(magnitude)):
         raise ValueError(f"{what} is {magnitude.tolist()}; expected finite numbers.")
     return _frozen(units.quantity(np.broadcast_to(magnitude, shape), unit))
 
 
-def _pair(pair, kind, ends, name, n_populations):
-    what = f"{kind}[{name!r}]"
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise ValueError(f"{what} is {pair!r}; expected the two Quantities ({ends[0]}, {ends[1]}).")
-    return tuple(_value(x, name, f"{what} {end}", n_populations, finite=end == "mean") for x, end in zip(pair, ends, strict=True))
+def _pairs(table, kind, ends, n_populations):
+    out = {}
+    for name in (name for name in FREE_NAMES if name in table):
+        what, pair = f"{kind}[{name!r}]", table[name]
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"{what} is {pair!r}; expected the two Quantities ({ends[0]}, {ends[1]}).")
+        out[name] = tuple(
+            _value(given, name, f"{what} {end}", n_populations, finite=end == "mean")
+            for given, end in zip(pair, ends, strict=True)
+        )
+    return out
 
 
 def _items(given, argument):
     given = {} if given is None else given
     if not hasattr(given, "items"):
-        raise TypeError(f"{argument} is a {type(given).__name__}; expected a dict from names out of {', '.join(FREE_NAMES)}.")
+        expected = f"a dict with keys out of {', '.join(FREE_NAMES)}"
+        raise TypeError(f"{argument} is a {type(given).__name__}; expected {expected}.")
     for name in given:
         if name not in FREE_NAMES:
             raise ValueError(f"{argument} names {name!r}; expected names out of {', '.join(FREE_NAMES)}.")
@@ -437,15 +464,18 @@ def _mask(mask, n_populations):
 def _signs(signs, n_populations):
     signs = np.zeros(n_populations) if signs is None else np.array(signs)
     if signs.shape != (n_populations,) or not np.all(np.isin(signs, (-1, 0, 1))):
-        raise ValueError(f"signs is {signs.tolist()}; expected +1, -1 or 0 (unknown) for each of the {n_populations} source populations.")
+        raise ValueError(
+            f"signs is {signs.tolist()}; expected +1, -1 or 0 (unknown) for every source population ({n_populations})."
+        )
     return _frozen(signs.astype(np.int64))
 
 
 def _labels(labels, name, n_populations):
-    array = np.array(labels, dtype=object)
-    if array.shape != _shape(name, n_populations):
-        raise ValueError(f"ties[{name!r}] has the shape {array.shape}; expected a label for every entry, shape {_shape(name, n_populations)}.")
-    return _frozen(np.array(["" if label is None else str(label) for label in array.flat], dtype=str).reshape(array.shape))
+    array, shape = np.array(labels, dtype=object), _shape(name, n_populations)
+    if array.shape != shape:
+        raise ValueError(f"ties[{name!r}] has the shape {array.shape}; expected one label per entry, shape {shape}.")
+    texts = ["" if label is None else str(label) for label in array.flat]
+    return _frozen(np.array(texts, dtype=str).reshape(shape))
 
 
 def _text(quantity):
@@ -477,7 +507,7 @@ def _read_text(given, what):
 
 def _table(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 def _frozen(array):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import units
 from .circuit import FREE_NAMES
 
 _MILLISECONDS = ("tau_m", "tau_syn", "t_ref", "delay")  # shown in ms, computed in s
@@ -47,7 +48,7 @@ def parameters_of(circuit):
     """
     values = {name: np.array(getattr(circuit, name).magnitude) for name in Parameters._fields if name != "n_neurons"}
     for name in _MILLISECONDS:
-        values[name] = values[name] / 1e3  # a division is correctly rounded: 20 ms is the float 0.02, which 20 · 0.001 need not be
+        values[name] = values[name] / 1e3  # division is correctly rounded: 20 ms becomes the float 0.02
     return Parameters(**values, n_neurons=circuit.n_neurons.astype(float))
 
 
@@ -78,8 +79,6 @@ def circuit_with(circuit, parameters):
     >>> circuit_with(circuit, parameters_of(circuit)._replace(tau_m=[0.03])).tau_m
     array([30.]) * ms
     """
-    from . import units
-
     before = parameters_of(circuit)
     changes = {}
     for name in Parameters._fields:
@@ -100,8 +99,8 @@ def circuit_with(circuit, parameters):
 class ParameterSpace:
     """The free values of a circuit as a vector θ without constraints other than a box.
 
-    Time constants and couplings of known sign are logarithms (of s, and of |J| in mV); resting potentials, thresholds and couplings
-    of unknown sign are their values in mV. Tied entries share one coordinate; masked couplings have none.
+    Time constants and couplings of known sign are logarithms (of s, and of |J| in mV); resting potentials, thresholds
+    and couplings of unknown sign are their values in mV. Tied entries share one coordinate; masked couplings have none.
 
     Parameters
     ----------
@@ -140,21 +139,15 @@ class ParameterSpace:
                 self._add(name)
         self.n_free = len(self._first)
         self.units = tuple("ms" if name in _MILLISECONDS else "mV" for name, _ in self._first)
-        self._per_unit = np.array([1e-3 if unit == "ms" else 1.0 for unit in self.units])  # inside value of one shown unit
-        signs = np.zeros(circuit.J.shape) + circuit.signs
-        self._sign = np.array([signs.flat[i] if name == "J" else name in _MILLISECONDS for name, i in self._first], dtype=float)
+        self._shown = np.array([1e3 if unit == "ms" else 1.0 for unit in self.units])  # shown = inside value times this
+        self._is_coupling = np.array([name == "J" for name, _ in self._first], dtype=bool)
+        source_signs = np.broadcast_to(circuit.signs, circuit.J.shape)
+        signs = [source_signs.flat[i] if name == "J" else name in _MILLISECONDS for name, i in self._first]
+        self._sign = np.array(signs, dtype=float)  # 0: on a linear axis
         self._log = self._sign != 0
-        low, high = (self._inside(circuit.bounds, end) for end in (0, 1))
-        at_least = np.where(np.array([name == "J" for name, _ in self._first], dtype=bool), SMALLEST_COUPLING, 0.0)
-        self.bounds = np.column_stack([low, high])
-        if self._log.any():
-            low, high, at_least, negative = low[self._log], high[self._log], at_least[self._log], self._sign[self._log] < 0
-            low, high = np.where(negative, -high, low), np.where(negative, -low, high)
-            low = np.maximum(low, at_least)
-            self.bounds[self._log] = np.log(np.column_stack([low, np.maximum(high, low)]))
-        self._prior = {}  # coordinate-wise mean and 1/sd² of the value; 1/sd² = 0 is flat
-        mean, sd = (self._inside(circuit.prior, end, missing) for end, missing in ((0, 0.0), (1, np.inf)))
-        self._prior_mean, self._prior_precision = mean, 1.0 / sd**2
+        self.bounds = self._box()
+        self._prior_mean = self._inside(circuit.prior, 0, missing=0.0)
+        self._prior_precision = 1.0 / self._inside(circuit.prior, 1, missing=np.inf) ** 2  # 0: flat
 
     def pack(self, parameters):
         """θ of given numbers.
@@ -174,17 +167,16 @@ class ParameterSpace:
         ValueError
             If tied entries differ, or a value does not fit its sign.
         """
-        value = np.array([getattr(parameters, name).flat[i] for name, i in self._first], dtype=float)
+        value = self._first_entries(parameters)
         for name, index in self._index.items():
             free = index >= 0
-            if not np.allclose(getattr(parameters, name)[free], value[index[free]], rtol=1e-9, atol=1e-12):
+            if not np.allclose(np.asarray(getattr(parameters, name))[free], value[index[free]], rtol=1e-9, atol=0.0):
                 raise ValueError(f"{name} has different values where the circuit ties them to one; make them equal.")
         size = np.where(self._log, value * self._sign, 1.0)
         if np.any(size < 0):
             worst = int(np.argmin(size))
             raise ValueError(f"{self.names[worst]} is {value[worst]:g}, against the sign the circuit gives it.")
-        is_coupling = np.array([name == "J" for name, _ in self._first], dtype=bool)
-        size = np.where(is_coupling & self._log, np.maximum(size, SMALLEST_COUPLING), size)
+        size = np.where(self._is_coupling, np.maximum(size, SMALLEST_COUPLING), size)
         return np.where(self._log, np.log(size), value)
 
     def unpack(self, theta):
@@ -225,9 +217,10 @@ class ParameterSpace:
         return g_value * self._slope(theta)
 
     def draw(self, rng, low=0.4, high=2.0):
-        """A random θ: every free value uniform between `low` and `high` times the circuit's (as in the paper), within bounds.
+        """A random θ: every free value uniform between `low` and `high` times the circuit's (as in the paper).
 
         A value of 0 is drawn uniformly within ±2 mV, or between 0 and 2 mV in the direction of its known sign.
+        What falls outside the bounds is moved onto them.
 
         Parameters
         ----------
@@ -238,7 +231,7 @@ class ParameterSpace:
         -------
         numpy.ndarray, shape (n_free,)
         """
-        centre = np.array([getattr(self._base, name).flat[i] for name, i in self._first], dtype=float)
+        centre = self._first_entries(self._base)
         share = rng.random(self.n_free)
         value = centre * (low + (high - low) * share)
         around_zero = _DRAW_AROUND_ZERO * np.where(self._sign == 0, 2 * share - 1, self._sign * share)
@@ -249,7 +242,8 @@ class ParameterSpace:
     def log_prior(self, theta):
         """Logarithm of the Gaussian prior on the values, 0 at its maximum, and its gradient in θ; flat without a prior.
 
-        A density of the values, not of θ: no Jacobian enters, so a maximum of likelihood times prior does not depend on coordinates.
+        A density of the values, not of θ: no Jacobian enters, so that the maximum of likelihood times prior is the same
+        in any coordinates.
 
         Parameters
         ----------
@@ -265,7 +259,7 @@ class ParameterSpace:
 
     def values(self, theta):
         """The free values as one shows them: ms and mV (see `units`), shape (n_free,)."""
-        return self._value(theta) / self._per_unit
+        return self._value(theta) * self._shown
 
     def _add(self, name):
         circuit = self.circuit
@@ -287,12 +281,23 @@ class ParameterSpace:
             self.names += (label if label.startswith(name) else f"{name}[{label or place}]",)
         self._index[name] = index
 
+    def _box(self):
+        """The bounds in θ; those of a known sign are the bounds of the size |value|."""
+        low, high = self._inside(self.circuit.bounds, 0), self._inside(self.circuit.bounds, 1)
+        smallest = np.where(self._sign < 0, -high, low)
+        smallest = np.where(self._is_coupling, np.maximum(smallest, SMALLEST_COUPLING), smallest)
+        largest = np.maximum(np.where(self._sign < 0, -low, high), smallest)
+        with np.errstate(invalid="ignore", divide="ignore"):  # linear axes may be 0 or negative
+            in_logs = np.log(np.column_stack([smallest, largest]))
+        return np.where(self._log[:, None], in_logs, np.column_stack([low, high]))
+
+    def _first_entries(self, parameters):
+        return np.array([np.asarray(getattr(parameters, name)).flat[i] for name, i in self._first], dtype=float)
+
     def _inside(self, table, end, missing=None):
         """One end of `bounds` or `prior`, per free value, in s and mV."""
-        out = np.empty(self.n_free)
-        for j, (name, i) in enumerate(self._first):
-            out[j] = table[name][end].magnitude.flat[i] * self._per_unit[j] if name in table else missing
-        return out
+        shown = [table[name][end].magnitude.flat[i] if name in table else missing for name, i in self._first]
+        return np.array(shown, dtype=float) / self._shown
 
     def _value(self, theta):
         theta = np.asarray(theta, dtype=float)
