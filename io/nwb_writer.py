@@ -18,6 +18,14 @@ from .nwb import decoded, quiet_pynwb
 logger = logging.getLogger(__name__)
 
 _DESCRIPTION = "Spike trains."
+# A file without a subject fails inspection, and inventing one would be worse. So: the taxonomy's own entry for "unidentified", any age.
+_UNKNOWN_SUBJECT = {
+    "subject_id": "unknown",
+    "description": "Not stated.",
+    "species": "http://purl.obolibrary.org/obo/NCBITaxon_32644",
+    "sex": "U",
+    "age": "P0D/",
+}
 # What the reader derives from other parts of a file; a units column of that name would contradict them.
 _NOT_A_COLUMN = {"unit_id", "electrodes", "nix_name", "spike_times", "obs_intervals", "resolution", "id"}
 
@@ -30,6 +38,7 @@ def write_nwb(
     session_description=None,
     identifier=None,
     unit_columns=None,
+    subject=None,
     resolution=None,
     overwrite=False,
 ):
@@ -43,12 +52,15 @@ def write_nwb(
         Several Segments become a ``trials`` table with their scalar annotations. Trials whose times overlap (each with
         a clock of its own) are laid one after the other; the shift is kept in the column ``time_shift`` (s).
     session_start_time : datetime.datetime, optional
-        Default: the Block's ``rec_datetime``, else now. A time without a zone is taken as UTC.
+        Default: what the Block says (``session_start_time``, ``rec_datetime``), else now. A time without a zone is taken as UTC.
     session_description, identifier : str, optional
         Default: the Block's description (or "Spike trains."), and a new UUID.
     unit_columns : dict of str to sequence, optional
         Further columns of the units table, one value per neuron. Scalar annotations that all trains share become
         columns by themselves; ``unit_id`` becomes the id, where it is a whole number and unique.
+    subject : dict of str to str, optional
+        Fields of the NWB subject, for instance ``{"subject_id": "simulation", "description": "No animal: a simulated
+        network."}``. What is not given is said to be unknown.
     resolution : Quantity, optional
         Smallest possible difference between two spike times. Default: one sample, where the trains say what a sample is
         (``sampling_rate``), else the smallest difference found.
@@ -65,7 +77,7 @@ def write_nwb(
     Notes
     -----
     Only spike trains, their annotations and the trials are written: not analog signals, events or groups. Nothing is
-    invented about subject or experiment. The file appears under its name when it is complete.
+    invented about experiment or subject. The file appears under its name when it is complete.
 
     Examples
     --------
@@ -86,7 +98,8 @@ def write_nwb(
     nwb = pynwb.NWBFile(
         session_description=session_description or getattr(block, "description", None) or _DESCRIPTION,
         identifier=identifier or str(uuid.uuid4()),
-        session_start_time=_aware(session_start_time or getattr(block, "rec_datetime", None)),
+        session_start_time=_start_time(session_start_time, block),
+        subject=pynwb.file.Subject(**{**_UNKNOWN_SUBJECT, **(subject or {})}),
     )
     seconds = _resolution(trials, stripped) if resolution is None else float(unit_boundary.to_seconds(resolution, "resolution"))
     nwb.units = pynwb.misc.Units(name="units", description="Sorted units.", resolution=seconds)
@@ -156,7 +169,10 @@ def _shifts(stripped):
     return shifts
 
 
-def _aware(time):
+def _start_time(time, block):
+    if time is None and block is not None:
+        time = block.annotations.get("session_start_time", block.rec_datetime)  # the first, from read_nwb, knows its zone
+        time = datetime.datetime.fromisoformat(time) if isinstance(time, str) else time
     if time is None:
         return datetime.datetime.now(datetime.UTC)
     return time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC)
