@@ -181,27 +181,13 @@ def bin_recording(recording, bin_size, multiple="clip"):
     return counts
 
 
-def bin_size_in_seconds(bin_size, name="bin_size"):
-    """A bin width given as Quantity, or None for the default of 2 ms, as float in s.
+def bin_size_in_seconds(bin_size):
+    """A bin width given as Quantity, or None for the default of 2 ms, as float in s; see `units.positive_seconds`.
 
-    Raises
-    ------
-    TypeError
-        If it has no unit.
-    ValueError
-        If it is not one positive, finite time.
-
-    Examples
-    --------
     >>> bin_size_in_seconds(None)
     0.002
     """
-    if bin_size is None:
-        return DEFAULT_BIN_SIZE
-    value = units.to_seconds(bin_size, name)
-    if value.size != 1 or not (np.isfinite(value).all() and (value > 0).all()):
-        raise ValueError(f"{name} is {bin_size}; expected one positive, finite time such as 2 * pq.ms.")
-    return float(value.item())
+    return DEFAULT_BIN_SIZE if bin_size is None else units.positive_seconds(bin_size, "bin_size")
 
 
 def _recording(X):

@@ -42,6 +42,28 @@ def to_seconds(value, name):
     return _strip(value, name, "time")
 
 
+def positive_seconds(value, name):
+    """One positive, finite time as float in s.
+
+    Raises
+    ------
+    TypeError
+        If it has no unit.
+    ValueError
+        If its dimension is not time, or it is not one positive, finite number.
+
+    Examples
+    --------
+    >>> import quantities as pq
+    >>> positive_seconds(2 * pq.ms, "bin_size")
+    0.002
+    """
+    stripped = to_seconds(value, name)
+    if stripped.size != 1 or not (np.isfinite(stripped).all() and (stripped > 0).all()):
+        raise ValueError(f"{name} is {value}; expected one positive, finite time such as 20 * pq.ms.")
+    return float(stripped.item())
+
+
 def to_millivolts(value, name):
     """Strip a voltage of its unit; see `to_seconds`.
 
