@@ -18,7 +18,7 @@ _UNIT_OF = {
 _STRIP = {"mV": units.to_millivolts, "ms": units.to_seconds, "MOhm": units.to_megohms}
 FREE_NAMES = ("J", "tau_m", "u_rest", "threshold", "tau_syn")  # what a fit can change, in the order of the free values
 
-_DEFAULT_VALUES = {  # uncoupled, these neurons fire at about 6 Hz
+_DEFAULT_VALUES = {  # uncoupled, these neurons fire at about 5 Hz
     "J": 0.0, "tau_m": 20.0, "u_rest": 10.0, "threshold": 8.0, "t_ref": 2.0, "tau_syn": 3.0, "delay": 0.0,
 }  # fmt: skip
 _DEFAULT_BOUNDS = {  # canonical units; wide enough for any cortical cell, narrow enough that no exponential overflows
@@ -58,7 +58,7 @@ class Circuit:
         Membrane time constants; default 20 ms.
     u_rest, threshold : Quantity, mV, scalar or (n_populations,), optional
         Resting potential (without input) and firing threshold, both measured from the reset; default 10 mV and 8 mV
-        (about 6 Hz without couplings).
+        (about 5 Hz without couplings).
     t_ref : Quantity, time, scalar or (n_populations,), optional
         Absolute refractory period; default 2 ms.
     tau_syn, delay : Quantity, time, scalar or (n_populations,), optional

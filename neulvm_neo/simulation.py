@@ -1,0 +1,271 @@
+"""One circuit, simulated: neuron by neuron."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from . import units
+from .kernels import microscopic
+from .parameters import parameters_of
+from .results import PopulationActivity
+
+INTEGRATIONS = ("exact", "euler")
+_TIME_STEP = 0.0002  # s, as in the paper
+_BIN_SIZE = 0.002  # s
+_INITIAL_RATE = 10.0  # Hz; neither silent nor saturated
+_WARM_UP = 0.5  # s, many membrane and synaptic time constants
+_SAME_TIME = 1e-6  # relative; 0.3 s is not bit for bit 150 bins of 2 ms
+_SETTLED_LOG = 30.0  # a reset has decayed by exp(-30): older neurons are all alike
+_SPIKES_AT_ONCE = 2_000_000  # that one call of the kernel may return: 32 MB
+_UPDATES_AT_ONCE = 200_000_000  # of neurons in one call of the kernel: about a second, after which Ctrl-C is heard
+
+
+def simulate_microscopic(
+    circuit, *, duration, bin_size=None, time_step=None, integration="exact", stimulus=None, n_recorded=None,
+    initial_rate=None, warm_up=None, t_start=None, random_state=None,
+):  # fmt: skip
+    """Simulate every neuron of a circuit.
+
+    The ground truth that mesoscopic models are compared with: leaky integrate-and-fire neurons with escape noise, each
+    firing in a step with probability 1 - exp(-Δt exp(u - ϑ)), reset to 0 mV and silent for the refractory period (see
+    `Circuit`).
+
+    Parameters
+    ----------
+    circuit : Circuit
+    duration : Quantity, time
+        A whole number of bins.
+    bin_size : Quantity, time, optional
+        Width of the bins in which spikes are counted, a whole number of steps; default 2 ms.
+    time_step : Quantity, time, optional
+        Δt of the simulation; default 0.2 ms. Refractory periods and delays are rounded to whole steps; a spike acts on
+        others in the step after it, plus the delay.
+    integration : {"exact", "euler"}
+        ``"exact"``: the membrane decays by exp(-Δt/τ_m) per step. ``"euler"``: by 1 - Δt/τ_m, as in the paper's
+        networks, whose rates differ by a few per cent at 0.2 ms (a membrane of 19.9 instead of 20 ms).
+    stimulus : None, Quantity, neo.AnalogSignal or callable, optional
+        External drive, constant within each bin; `units.stimulus_millivolts` explains every form. A callable receives
+        the centres of the bins.
+    n_recorded : int or sequence of int, shape (n_populations,), optional
+        How many neurons of every population to record; default none.
+    initial_rate : Quantity, Hz, scalar or shape (n_populations,), optional
+        Asynchronous start: until now every population fired at this constant rate, synapses and membranes are adapted
+        to it, and the ages of the neurons are drawn from what renewal theory expects under that constant input.
+        Default 10 Hz.
+    warm_up : Quantity, time, optional
+        Simulated before `t_start` under the stimulus of the first bin, and thrown away (rounded to whole steps).
+        Default 500 ms, but 0 ms where `initial_rate` says how to start.
+    t_start : Quantity, time, optional
+        Time of the left edge of the first bin; default 0 s.
+    random_state : None, int, numpy.random.Generator, numpy.random.RandomState or numpy.random.SeedSequence
+        The same seed gives the same spikes. Recording more neurons does not change them.
+
+    Returns
+    -------
+    PopulationActivity
+        Spike counts ``n`` (n_bins, n_populations) of whole populations and, with `n_recorded`, ``spiketrains``:
+        population after population, with annotations ``population`` and ``unit_id`` (0, 1, …); a spike lies in the
+        middle of its time step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a unit is missing or wrong, the times do not fit each other, or an argument does not fit the circuit.
+
+    References
+    ----------
+    Wang, Schmutz, Bellec, Gerstner, NeurIPS 2022, Appendix A. Schwalger, Deger, Gerstner, PLoS Comput Biol 2017.
+
+    Examples
+    --------
+    >>> import quantities as pq
+    >>> from neulvm_neo import Circuit
+    >>> run = simulate_microscopic(Circuit([100]), duration=1 * pq.s, n_recorded=3, random_state=1)
+    >>> run.n.shape, len(run.spiketrains)
+    ((500, 1), 3)
+    """
+    grid = _grid(duration, bin_size, time_step, warm_up, t_start, settled=initial_rate is None)
+    parameters = parameters_of(circuit)
+    step = _coefficients(parameters, grid.time_step, integration)
+    resistance = None if circuit.resistance is None else units.to_megohms(circuit.resistance, "resistance")
+    drive = units.stimulus_millivolts(
+        stimulus, resistance, grid.n_bins, grid.bin_size, circuit.n_populations, grid.t_start
+    )
+    rate = _initial_rates(initial_rate, circuit.n_populations)
+    recorded = _recorded(n_recorded, circuit)
+    rng = generator_from(random_state)
+
+    border = np.concatenate([[0], np.cumsum(circuit.n_neurons)])
+    V, release = np.empty(border[-1]), np.empty(border[-1], dtype=np.int64)
+    for k in range(circuit.n_populations):
+        mine = slice(border[k], border[k + 1])
+        settled = parameters.u_rest[k] + drive[0, k] + parameters.tau_m[k] * (parameters.J[k] @ rate)
+        V[mine], release[mine] = _asynchronous_state(
+            settled, step["leak"][k], step["offset"][k], step["refractory_steps"][k], circuit.n_neurons[k], rng
+        )
+    wait = -np.log1p(-rng.random(border[-1]))
+    past = np.tile(rate * parameters.n_neurons * grid.time_step, (step["delay_steps"].max() + 1, 1))
+    filtered = rate.copy()
+    n = np.zeros((grid.n_bins, circuit.n_populations), dtype=np.int64)
+
+    n_steps = grid.warm_up + grid.n_bins * grid.steps_per_bin
+    at_once = max(min(_SPIKES_AT_ONCE // max(recorded.sum(), 1), _UPDATES_AT_ONCE // border[-1]), 1)
+    buffer = np.empty((2, min(at_once, n_steps) * recorded.sum()), dtype=np.int64)
+    spikes = []
+    for start in range(0, n_steps, at_once):
+        n_spikes = microscopic.advance(
+            start, min(start + at_once, n_steps), grid.steps_per_bin, grid.warm_up, grid.time_step,
+            step["leak"], step["drive_gain"], step["synaptic_gain"], step["synaptic_decay"], parameters.J,
+            parameters.u_rest, step["offset"], step["refractory_steps"], step["delay_steps"], parameters.n_neurons,
+            drive, border, V, release, wait, filtered, past, rng, recorded, n, buffer[0], buffer[1],
+        )  # fmt: skip
+        spikes.append(buffer[:, :n_spikes].copy())
+    trains = None if n_recorded is None else _spike_trains(np.hstack(spikes), recorded, border, circuit.names, grid)
+    return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, spiketrains=trains)
+
+
+def generator_from(random_state):
+    """A ``numpy.random.Generator`` from any of the forms in which users hold randomness.
+
+    Parameters
+    ----------
+    random_state : None, int, numpy.random.Generator, numpy.random.RandomState or numpy.random.SeedSequence
+        A Generator is used as it is (and advances); a RandomState gives the seed (and advances).
+
+    Returns
+    -------
+    numpy.random.Generator
+
+    Examples
+    --------
+    >>> generator_from(3).random() == generator_from(3).random()
+    True
+    """
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError):
+        expected = "None, a whole number of at least 0, a numpy Generator, RandomState or SeedSequence"
+        raise ValueError(f"random_state is {random_state!r}; expected {expected}.") from None
+
+
+class _Grid(NamedTuple):
+    time_step: float  # s
+    bin_size: float  # s
+    steps_per_bin: int
+    n_bins: int
+    warm_up: int  # steps
+    t_start: float  # s
+
+
+def _grid(duration, bin_size, time_step, warm_up, t_start, settled):
+    dt = _TIME_STEP if time_step is None else _scalar(units.to_seconds(time_step, "time_step"), "time_step", above=0.0)
+    width = _BIN_SIZE if bin_size is None else _scalar(units.to_seconds(bin_size, "bin_size"), "bin_size", above=0.0)
+    length = _scalar(units.to_seconds(duration, "duration"), "duration", above=0.0)
+    if warm_up is None:
+        before = _WARM_UP if settled else 0.0
+    else:
+        before = _scalar(units.to_seconds(warm_up, "warm_up"), "warm_up", least=0.0)
+    start = 0.0 if t_start is None else _scalar(units.to_seconds(t_start, "t_start"), "t_start")
+    steps_per_bin = _whole(width, dt, "bin_size", "time_step")
+    n_bins = _whole(length, width, "duration", "bin_size")
+    return _Grid(width / steps_per_bin, width, steps_per_bin, n_bins, round(before / dt), start)
+
+
+def _scalar(value, name, above=-math.inf, least=-math.inf):
+    if value.ndim or not np.isfinite(value) or value <= above or value < least:
+        rule = "above 0" if above == 0 else "of at least 0" if least == 0 else "that is finite"
+        raise ValueError(f"{name} is {value.tolist()} s; expected one time {rule}.")
+    return float(value)
+
+
+def _whole(length, unit, name, unit_name):
+    count = round(length / unit)
+    if count < 1 or abs(length - count * unit) > _SAME_TIME * unit * max(count, 1):
+        raise ValueError(
+            f"{name} {length * 1e3:.10g} ms is not a whole number of {unit_name} ({unit * 1e3:.10g} ms); "
+            f"try {max(count, 1) * unit * 1e3:.10g} ms."
+        )
+    return count
+
+
+def _coefficients(parameters, dt, integration):
+    if integration == "exact":
+        leak = np.exp(-dt / parameters.tau_m)
+        synaptic_gain = -parameters.tau_m * np.expm1(-dt / parameters.tau_m)
+    elif integration == "euler":
+        if np.any(parameters.tau_m <= dt):
+            raise ValueError(
+                f"time_step {dt * 1e3:g} ms is not below tau_m {parameters.tau_m.min() * 1e3:g} ms, which Euler's "
+                'method needs; take smaller steps or integration="exact".'
+            )
+        leak = 1.0 - dt / parameters.tau_m
+        synaptic_gain = np.full_like(parameters.tau_m, dt)
+    else:
+        raise ValueError(f"integration is {integration!r}; expected one of {', '.join(INTEGRATIONS)}.")
+    return {
+        "leak": leak,
+        "drive_gain": 1.0 - leak,
+        "synaptic_gain": synaptic_gain,
+        "synaptic_decay": np.exp(-dt / parameters.tau_syn),
+        "offset": parameters.threshold - math.log(dt),
+        "refractory_steps": np.rint(parameters.t_ref / dt).astype(np.int64),
+        "delay_steps": np.rint(parameters.delay / dt).astype(np.int64),
+    }
+
+
+def _initial_rates(initial_rate, n_populations):
+    rate = np.array(_INITIAL_RATE) if initial_rate is None else units.to_hertz(initial_rate, "initial_rate")
+    if rate.shape not in ((), (n_populations,)) or not np.all(np.isfinite(rate)) or np.any(rate < 0):
+        raise ValueError(f"initial_rate is {rate.tolist()} Hz; expected one or {n_populations} rates of at least 0.")
+    return np.array(np.broadcast_to(rate, (n_populations,)))
+
+
+def _recorded(n_recorded, circuit):
+    recorded = np.asarray(0 if n_recorded is None else n_recorded)
+    fits = recorded.shape in ((), (circuit.n_populations,)) and np.issubdtype(recorded.dtype, np.integer)
+    if not fits or np.any(recorded < 0) or np.any(recorded > circuit.n_neurons):
+        raise ValueError(
+            f"n_recorded is {n_recorded!r}; expected one whole number, or one per population, "
+            f"between 0 and the population sizes {circuit.n_neurons.tolist()}."
+        )
+    return np.array(np.broadcast_to(recorded, (circuit.n_populations,)), dtype=np.int64)
+
+
+def _asynchronous_state(settled, leak, offset, r, n_neurons, rng):
+    """Potential before step 0 and last refractory step of neurons that have lived under one constant input for ever.
+
+    The age a at step 0 (the last spike was in step -a) has a probability proportional to S(a), the survival of the
+    steps before 0 (renewal theory: Gerstner et al., Neuronal Dynamics, chapter 14). Once a reset is forgotten the hazard is
+    constant, and the tail of the sum geometric.
+    """
+    log_leak = math.log(max(leak, np.finfo(float).tiny))
+    n_ages = r + 2 + math.ceil(-_SETTLED_LOG / log_leak)
+    since_release = np.arange(n_ages) - r  # of a neuron whose age at step -1 is 0, 1, …: at step 0 it is one more
+    potential = settled * -np.expm1(np.maximum(since_release, 0) * log_leak)
+    hazard = np.where(since_release > 0, np.exp(np.minimum(potential - offset, 700.0)), 0.0)
+    survival = np.exp(-np.cumsum(hazard))
+    p_settled = -math.expm1(-math.exp(min(settled - offset, 700.0)))
+    tail = survival[-1] / p_settled if p_settled > 0 else math.inf
+    if math.isinf(tail):
+        share = np.append(np.zeros(n_ages), 1.0)
+    else:
+        share = np.append(survival, tail * (1.0 - p_settled))
+    cumulative = np.cumsum(share) / np.sum(share)
+    age = np.minimum(np.searchsorted(cumulative, rng.random(n_neurons), side="right"), n_ages)  # n_ages: settled
+    return np.append(potential, settled)[age], r - 1 - age
+
+
+def _spike_trains(spikes, recorded, border, names, grid):
+    t_stop = grid.t_start + grid.n_bins * grid.bin_size
+    order = np.argsort(spikes[1], kind="stable")
+    neuron = spikes[1][order]
+    times = grid.t_start + (spikes[0][order] - grid.warm_up + 0.5) * grid.time_step
+    trains = []
+    for k, name in enumerate(names):
+        for i in range(border[k], border[k] + recorded[k]):
+            mine = times[np.searchsorted(neuron, i) : np.searchsorted(neuron, i, side="right")]
+            trains.append(units.spike_train(mine, grid.t_start, t_stop, population=name, unit_id=len(trains)))
+    return trains
