@@ -11,3 +11,4 @@ else:
     from .nwb import NWBReadError as NWBReadError
     from .nwb import read_nwb as read_nwb
     from .nwb_writer import write_nwb as write_nwb
+    from .nwb_annotation import annotate_nwb as annotate_nwb

@@ -94,7 +94,7 @@ def read_nwb(path, *, units=None, trials=None, window=None):
     limits = _window_in_seconds(window)
     notes = []
     with open_nwb(path) as nwb:
-        table, ids = _checked_units(nwb, path)
+        table, ids = checked_units(nwb, path)
         rows = _selected_rows(ids, units, path)
         observed = _observed_intervals(table, rows)
         pieces = _pieces(nwb, table, observed, trials, limits, path, notes)
@@ -199,7 +199,7 @@ def _refuse_what_is_not_nwb2(path):
             raise NWBReadError(f"{os.fspath(path)}: nwb_version is {version}, that is NWB 1: convert first (for instance with MatNWB or NeuroConv).")
 
 
-def _checked_units(nwb, path):
+def checked_units(nwb, path):
     """The units table and its ids, after checking what PyNWB reads without complaint although it cannot be right."""
     table = nwb.units
     if table is None or len(table.id) == 0:
