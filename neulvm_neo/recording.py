@@ -25,7 +25,7 @@ class SpikeRecording:
     Raises
     ------
     ValueError
-        If the shapes disagree, a window is empty, or a spike lies outside its window.
+        If the shapes disagree, a window is empty, times are not sorted, or a spike lies outside its window.
 
     Examples
     --------
@@ -51,6 +51,8 @@ class SpikeRecording:
             if not stop > start:
                 raise ValueError(f"trial {i} has an empty window from {start:g} to {stop:g} s; its spike trains share no time.")
             for times, neuron in zip(trial, self.neuron_ids, strict=True):
+                if not np.all(np.diff(times) >= 0):
+                    raise ValueError(f"trial {i}, neuron {neuron}: times must be sorted and without NaN; sort them first.")
                 if times.size and (times[0] < start or times[-1] > stop):
                     raise ValueError(f"trial {i}, neuron {neuron}: spikes from {times[0]:g} to {times[-1]:g} s lie outside {start:g}-{stop:g} s.")
 
@@ -68,7 +70,11 @@ class SpikeRecording:
             tuple(times[(times >= start) & (times <= stop)] for times, _, _ in trial)
             for trial, start, stop in zip(stripped, t_start, t_stop, strict=True)
         )
-        ids = tuple(str(train.annotations.get("unit_id", train.name or i)) for i, train in enumerate(trials[0]))
+        ids, *others = [_names(trial) for trial in trials]
+        for i, other in enumerate(others, start=1):
+            # merely other names (numbered per trial, say) are no contradiction
+            if other != ids and sorted(other) == sorted(ids):
+                raise ValueError(f"trial {i} holds the neurons of trial 0 in another order; use one order for all trials.")
         return cls(spike_times, t_start, t_stop, ids, tuple(dict(train.annotations) for train in trials[0]))
 
     @property
@@ -95,3 +101,7 @@ class SpikeRecording:
     def rates(self):
         """Mean rate of every neuron in Hz, shape (n_neurons,)."""
         return self.n_spikes / self.durations.sum()
+
+
+def _names(trains):
+    return tuple(str(train.annotations.get("unit_id", train.name or i)) for i, train in enumerate(trains))

@@ -257,6 +257,8 @@ def neo_trials(data):
 def spike_train_times(train):
     """Times of one spike train: (times, t_start, t_stop), float64, in s; times are sorted copies."""
     times = np.sort(np.asarray(train.rescale(pq.s).magnitude, dtype=float))
+    if np.isnan(times).any():
+        raise ValueError(f"spike train {train.name or ''} contains NaN times; remove them first.")
     return times, float(train.t_start.rescale(pq.s)), float(train.t_stop.rescale(pq.s))
 
 

@@ -1,0 +1,51 @@
+"""results.py: population activity and fit results."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from neulvm_neo import FitResult, PopulationActivity
+
+
+def activity(**kw):
+    n = np.array([[2.0, 0.0], [4.0, 1.0], [0.0, 1.0]])
+    return PopulationActivity(n, np.array([100, 50]), 0.002, 5.0, ("E", "I"), **kw)
+
+
+def test_activity_is_spikes_per_neuron_and_second():
+    assert_allclose(activity().activity, [[10.0, 0.0], [20.0, 10.0], [0.0, 10.0]])
+
+
+def test_expectation_and_uncertainty_have_the_same_scale():
+    a = activity(n_bar=np.ones((3, 2)), n_std=np.full((3, 2), 2.0))
+    assert_allclose(a.expected_activity[0], [5.0, 10.0])
+    assert_allclose(a.activity_std[0], [10.0, 20.0])
+
+
+def test_what_is_not_known_is_none():
+    assert activity().expected_activity is None
+    assert activity().activity_std is None
+
+
+def test_times_are_bin_centres():
+    assert_allclose(activity().times, [5.001, 5.003, 5.005])
+    assert activity().duration == pytest.approx(0.006)
+
+
+def test_the_neo_signal_carries_names_sizes_and_notes():
+    signal = activity().to_neo(n_recorded=[3, 1], log_likelihood=-1.5)
+    assert_allclose(signal.rescale("Hz").magnitude, activity().activity)
+    assert float(signal.t_start.rescale("s")) == 5.0
+    assert signal.array_annotations["channel_names"].tolist() == ["E", "I"]
+    assert signal.array_annotations["population_size"].tolist() == [100, 50]
+    assert signal.array_annotations["n_recorded"].tolist() == [3, 1]
+    assert signal.annotations["log_likelihood"] == -1.5
+
+
+def test_recorded_neurons_are_counted_per_population():
+    circuit = SimpleNamespace(names=["E", "I"])
+    result = FitResult(circuit, ("E", "I", "E", "unassigned"), tuple("abcd"), (activity(),), -1.0, 0.1, 3, True, "ok")
+    assert result.names == ("E", "I")
+    assert result.n_recorded.tolist() == [2, 1]
