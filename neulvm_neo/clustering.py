@@ -26,6 +26,9 @@ MIN_SPIKES = 5
 # a network): at most 0.05, or 0.12 for populations of ten; the three-population network in 20 s: 0.5 to 0.7.
 MIN_SILHOUETTE = 0.1
 MAX_CLUSTERS = 8
+# The silhouette prefers few populations, for instance E1 and E2 against I when the rates of I are high. The largest number
+# that comes near the best score is right more often: three populations, 9 neurons, 20 s: 12 of 12 draws instead of 6.
+_NEARLY_BEST = 0.8
 
 _NORMALIZATIONS = ("centered", "cosine", None)
 _ALGORITHMS = ("kmeans", "agglomerative")
@@ -117,10 +120,11 @@ class PopulationClusterer(ClusterMixin, BaseEstimator):
     Several trials count as one long recording with gaps; the mean rate is that of all trials, so that slow changes
     shared by a population across trials count as similarity.
 
-    With ``n_clusters=None``, 2 to ``min(8, n_neurons // 3)`` are tried: the recording is cut into alternating blocks
-    (or trials), labels found in one half are scored by their silhouette in the other, and the best mean wins. If it is
-    below 0.1, there is no structure that would repeat itself, and the answer is one population. Within one population,
-    neurons coupled strongly and weakly to a common drive may still pass for two: look at the distance matrix.
+    With ``n_clusters=None``, 2 to ``min(8, n_neurons // 3)`` are tried: the recording is cut into alternating blocks (or
+    trials), and labels found in one half are scored by their silhouette in the other. The largest number whose mean score
+    is at least 0.8 of the best is chosen. If the best is below 0.1, there is no structure that repeats itself, and the
+    answer is one population. Neurons of one population that are coupled strongly and weakly to a common drive, or fire at
+    very different rates, may still pass for two: look at the distance matrix.
 
     References
     ----------
@@ -389,14 +393,15 @@ def _held_out_scores(distances, halves, active, cluster, min_cluster_size):
 
 
 def _choose(scores, n_active):
-    best = max(scores, key=scores.get, default=1)
     if not scores:
         logger.info("%d active neurons allow no choice of the number of populations: one population", n_active)
         return 1
     told = ", ".join(f"{k}: {score:.2f}" for k, score in scores.items())
-    if scores[best] < MIN_SILHOUETTE:
+    highest = max(scores.values())
+    if highest < MIN_SILHOUETTE:
         logger.info("one population: held-out silhouettes (%s) are below %g", told, MIN_SILHOUETTE)
         return 1
+    best = max(k for k, score in scores.items() if score >= _NEARLY_BEST * highest)
     logger.info("%d populations chosen by held-out silhouette (%s)", best, told)
     return best
 
