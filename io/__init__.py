@@ -8,7 +8,7 @@ if __name__ == "io":  # the checkout precedes the standard library on sys.path: 
     with _io.open_code(_f) as _h:
         exec(compile(_h.read(), _f, "exec"), globals())
 else:
-    from .nwb import NWBReadError as NWBReadError
     from .nwb import read_nwb as read_nwb
-    from .nwb_writer import write_nwb as write_nwb
     from .nwb_annotation import annotate_nwb as annotate_nwb
+    from .nwb_file import NWBReadError as NWBReadError
+    from .nwb_writer import write_nwb as write_nwb

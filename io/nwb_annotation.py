@@ -16,7 +16,7 @@ import numpy as np
 
 from neulvm_neo import units as unit_boundary
 
-from .nwb import checked_units, open_nwb, quiet_pynwb
+from .nwb_file import checked_units, open_nwb, quiet_pynwb
 from .nwb_writer import check_suffix, new_file
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ def annotate_nwb(path, out, result, *, overwrite=False):
     - ``processing/ecephys/PopulationActivity``: TimeSeries in Hz, (time, population); time stamps are the left edges of the
       bins; ``ExpectedPopulationActivity`` and ``PopulationActivityStd`` likewise where the fit has them. Several trials
       are stacked in time, and ``control`` holds the trial of every sample;
-    - ``processing/ecephys/Populations``: one row per population, with its units, size and parameters;
+    - ``processing/ecephys/Populations``: one row per population, with its units, size and parameters (a single population
+      is followed by a row ``unassigned`` without parameters, for a table of one row is bad practice in NWB);
     - ``processing/ecephys/PopulationFit``: log-likelihood, settings and software, as text.
 
     An earlier annotation by this function is replaced. The file keeps its NWB schema, and its links to other files are
@@ -201,34 +202,51 @@ def _write_series(module, series, result):
 
 
 def _write_populations(module, units, labels, result):
-    circuit, n_populations = result.circuit, len(result.names)
+    names = list(result.names)
+    parameters = _parameters(result.circuit, len(names))
+    # A table with a single row counts as bad practice: a single population is followed by the units that are not in it.
+    rows = names if len(names) > 1 else [*names, UNASSIGNED]
+    members = [np.flatnonzero(np.asarray(labels) == name) for name in rows]
+    namespace = _table_namespace(units)
+    table = _table(module, _POPULATIONS, f"Populations of the fitted {_OURS} and their parameters.", len(rows), namespace)
+    _vector(table, "population_name", rows, f"Name, as in units.{_COLUMN}.", namespace)
+    n_neurons = np.zeros(len(rows), dtype=np.int64)
+    n_neurons[: len(names)] = result.circuit.n_neurons
+    _vector(table, "n_neurons", n_neurons, "Number of neurons in the model.", namespace)
+    n_recorded = np.array([len(own) for own in members])
+    _vector(table, "n_recorded", n_recorded, "Number of recorded units of the population.", namespace)
+    for name, (values, description) in parameters.items():
+        missing = np.full((len(rows) - len(names), *values.shape[1:]), np.nan)
+        _vector(table, name, np.concatenate([values, missing]), description, namespace)
+    region = _vector(
+        table, "units", np.concatenate(members).astype(np.int64), "Recorded units of this population.", namespace, "DynamicTableRegion"
+    )
+    region.attrs["table"] = units.ref
+    ends = np.cumsum(n_recorded).astype(np.uint32)
+    index = _vector(table, "units_index", ends, "Index for VectorData 'units'", namespace, "VectorIndex")
+    index.attrs["target"] = region.ref
+    table.attrs["colnames"] = _texts(["population_name", "n_neurons", "n_recorded", *parameters, "units"])
+
+
+def _parameters(circuit, n_populations):
+    """Columns of parameters: name -> (one value per population, or one row of J, and what it is)."""
 
     def per_population(strip, name):
-        return np.broadcast_to(strip(getattr(circuit, name), name), (n_populations,)).copy()
+        return np.broadcast_to(strip(getattr(circuit, name), name), (n_populations,))
 
-    namespace = _table_namespace(units)
-    members = [np.flatnonzero(np.asarray(labels) == name) for name in result.names]
-    table = _table(module, _POPULATIONS, f"Populations of the fitted {_OURS} and their parameters.", n_populations, namespace)
-    to_seconds, to_millivolts = unit_boundary.to_seconds, unit_boundary.to_millivolts
-    columns = {
-        "population_name": (list(result.names), f"Name, as in units.{_COLUMN}."),
-        "n_neurons": (np.broadcast_to(np.asarray(circuit.n_neurons), (n_populations,)), "Number of neurons in the model."),
-        "n_recorded": (np.array([len(own) for own in members]), "Number of recorded units of the population."),
-        "membrane_time_constant": (per_population(to_seconds, "tau_m"), "Membrane time constant tau_m (s)."),
-        "resting_potential": (per_population(to_millivolts, "u_rest"), "Resting potential u_rest (mV above the reset)."),
-        "threshold": (per_population(to_millivolts, "threshold"), "Threshold of the escape rate exp(u - threshold) Hz (mV)."),
-        "synaptic_time_constant": (per_population(to_seconds, "tau_syn"), "Time constant tau_syn of the currents this population evokes (s)."),
-        "refractory_period": (per_population(to_seconds, "t_ref"), "Absolute refractory period t_ref (s)."),
-        "transmission_delay": (per_population(to_seconds, "delay"), "Delay of the spikes this population sends (s)."),
-        "coupling": (to_millivolts(circuit.J, "J").reshape(n_populations, n_populations), "Coupling J to this population from every population, in the order of the rows (mV)."),
+    s, mv = unit_boundary.to_seconds, unit_boundary.to_millivolts
+    return {
+        "membrane_time_constant": (per_population(s, "tau_m"), "Membrane time constant tau_m (s)."),
+        "resting_potential": (per_population(mv, "u_rest"), "Resting potential u_rest (mV above the reset)."),
+        "threshold": (per_population(mv, "threshold"), "Threshold of the escape rate exp(u - threshold) Hz (mV)."),
+        "synaptic_time_constant": (per_population(s, "tau_syn"), "tau_syn of the currents this population evokes (s)."),
+        "refractory_period": (per_population(s, "t_ref"), "Absolute refractory period t_ref (s)."),
+        "transmission_delay": (per_population(s, "delay"), "Delay of the spikes this population sends (s)."),
+        "coupling": (
+            mv(circuit.J, "J").reshape(n_populations, n_populations),
+            "Coupling J to this population from every population, in the order of the rows (mV).",
+        ),
     }
-    for name, (values, description) in columns.items():
-        _vector(table, name, values, description, namespace)
-    region = _vector(table, "units", np.concatenate(members).astype(np.int64), "Recorded units of this population (rows of the units table).", namespace, "DynamicTableRegion")
-    region.attrs["table"] = units.ref
-    index = _vector(table, "units_index", np.cumsum([len(own) for own in members]).astype(np.uint32), "Index for VectorData 'units'", namespace, "VectorIndex")
-    index.attrs["target"] = region.ref
-    table.attrs["colnames"] = _texts([*columns, "units"])
 
 
 def _write_fit(module, units, result):
@@ -311,7 +329,7 @@ def _check_reads_back(path, labels, series, result):
         same = (
             list(nwb.units[_COLUMN][:]) == labels
             and all(np.array_equal(module[name].data[:], values, equal_nan=True) for name, (values, _) in series.items())
-            and list(module[_POPULATIONS]["population_name"][:]) == list(result.names)
+            and list(module[_POPULATIONS]["population_name"][: len(result.names)]) == list(result.names)
         )
     if not same:
         raise RuntimeError("the annotated file does not read back as written; nothing was written. Please report this.")

@@ -13,7 +13,8 @@ import quantities as pq
 
 from neulvm_neo import units as unit_boundary
 
-from .nwb import decoded, quiet_pynwb
+from .nwb_file import quiet_pynwb
+from .nwb_tables import decoded
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,122 @@
+"""Opening NWB: yield what PyNWB reads, refuse everything else in one sentence."""
+
+import contextlib
+import logging
+import os
+import warnings
+
+import numpy as np
+
+from .nwb_tables import decoded
+
+logger = logging.getLogger(__name__)
+
+
+class NWBReadError(ValueError):
+    """A file cannot be read as asked; the message names the file, the field and the remedy."""
+
+
+class NWBFileNotFound(NWBReadError, FileNotFoundError):
+    """There is no file at this path."""
+
+
+@contextlib.contextmanager
+def open_nwb(path):
+    """Open an NWB 2 file for reading and yield the ``pynwb.NWBFile``; raise `NWBReadError` for anything else.
+
+    What PyNWB has to say about the rest of the file (movies, links, old conventions) is logged, not raised.
+    """
+    import pynwb
+
+    _refuse_what_is_not_nwb2(path)
+    with quiet_pynwb():
+        try:
+            reader = pynwb.NWBHDF5IO(os.fspath(path), "r")
+        except Exception as error:
+            raise _unreadable(path, error) from error
+        try:
+            nwb = reader.read()
+        except Exception as error:
+            reader.close()
+            raise _unreadable(path, error) from error
+    try:
+        yield nwb
+    finally:
+        reader.close()
+
+
+@contextlib.contextmanager
+def quiet_pynwb():
+    """Turn the warnings of PyNWB about parts of a file that are not ours into log messages."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        logger.debug("pynwb: %s", warning.message)
+
+
+def checked_units(nwb, path):
+    """The units table and its ids, after checking what PyNWB reads without complaint although it cannot be right.
+
+    Returns
+    -------
+    table : pynwb.misc.Units
+    ids : list of int
+        In the order of the rows.
+    """
+    table = nwb.units
+    if table is None or len(table.id) == 0:
+        raise refusal(path, "no units table; only files with sorted units can be read.")
+    if "spike_times" not in table.colnames:
+        columns = ", ".join(table.colnames)
+        raise refusal(path, f"units has no column spike_times (it has {columns}); only sorted spikes can be read.")
+    for name in ("spike_times", "obs_intervals"):
+        if name in table.colnames:
+            _check_index(table, name, path)
+    return table, [int(i) for i in table.id[:]]
+
+
+def refusal(path, text):
+    """The error for a file that cannot be read as asked: file, field, remedy."""
+    return NWBReadError(f"{os.fspath(path)}: {text}")
+
+
+def _refuse_what_is_not_nwb2(path):
+    import h5py
+
+    if not os.path.exists(path):
+        raise NWBFileNotFound(f"{os.fspath(path)}: there is no such file; check the path.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise refusal(path, f"not an HDF5 file, or damaged ({error}); expected an NWB 2 file.") from error
+    with file:
+        version = file.attrs.get("nwb_version")
+        if version is None and "nwb_version" in file:
+            version = file["nwb_version"][()]  # NWB 1 keeps it in a dataset
+    if version is None:
+        raise refusal(path, "HDF5, but not NWB (no attribute nwb_version); expected an NWB 2 file.")
+    version = str(decoded(version)).removeprefix("NWB-")
+    if version.startswith(("0", "1")):
+        raise refusal(path, f"nwb_version is {version}, that is NWB 1: convert first (MatNWB or NeuroConv can).")
+
+
+def _check_index(table, name, path):
+    column = table[name]
+    if not hasattr(column, "target"):
+        raise refusal(path, f"units.{name} has no {name}_index, so its values belong to no unit; write it with an index.")
+    ends = np.asarray(column.data[:], dtype=np.int64)
+    n_values = len(column.target.data)
+    if len(ends) != len(table.id) or np.any(np.diff(ends, prepend=0) < 0):
+        raise refusal(path, f"units.{name}_index does not fit the {len(table.id)} units; it is damaged, get it again.")
+    if ends[-1] > n_values:
+        raise refusal(
+            path,
+            f"units.{name}_index points past the end of {name} ({ends[-1]} of {n_values} values); "
+            "the file is truncated, get it again.",
+        )
+
+
+def _unreadable(path, error):
+    reason = (str(error).splitlines() or [""])[0][:300]
+    return refusal(path, f"PyNWB cannot read it ({type(error).__name__}: {reason}); check it with `nwbinspector`.")
