@@ -26,8 +26,9 @@ MIN_SPIKES = 5
 # a network): at most 0.05, or 0.12 for populations of ten; the three-population network in 20 s: 0.5 to 0.7.
 MIN_SILHOUETTE = 0.1
 MAX_CLUSTERS = 8
-# The silhouette prefers few populations, for instance E1 and E2 against I when the rates of I are high. The largest number
-# that comes near the best score is right more often: three populations, 9 neurons, 20 s: 12 of 12 draws instead of 6.
+# The silhouette prefers few populations, for instance E1 and E2 against I when the rates of I are high. The largest
+# number that comes near the best score is right more often: three populations, 9 neurons, 20 s: 12 of 12 draws instead
+# of 6.
 _NEARLY_BEST = 0.8
 
 _NORMALIZATIONS = ("centered", "cosine", None)
@@ -120,11 +121,11 @@ class PopulationClusterer(ClusterMixin, BaseEstimator):
     Several trials count as one long recording with gaps; the mean rate is that of all trials, so that slow changes
     shared by a population across trials count as similarity.
 
-    With ``n_clusters=None``, 2 to ``min(8, n_neurons // 3)`` are tried: the recording is cut into alternating blocks (or
-    trials), and labels found in one half are scored by their silhouette in the other. The largest number whose mean score
-    is at least 0.8 of the best is chosen. If the best is below 0.1, there is no structure that repeats itself, and the
-    answer is one population. Neurons of one population that are coupled strongly and weakly to a common drive, or fire at
-    very different rates, may still pass for two: look at the distance matrix.
+    With ``n_clusters=None``, 2 to ``min(8, n_neurons // 3)`` are tried: the recording is cut into alternating blocks
+    (or trials), and labels found in one half are scored by their silhouette in the other. The largest number whose mean
+    score is at least 0.8 of the best is chosen. If the best is below 0.1, there is no structure that repeats itself,
+    and the answer is one population. Neurons of one population that are coupled strongly and weakly to a common drive,
+    or fire at very different rates, may still pass for two: look at the distance matrix.
 
     References
     ----------
