@@ -8,7 +8,6 @@ from . import units
 from .circuit import FREE_NAMES
 
 _MILLISECONDS = ("tau_m", "tau_syn", "t_ref", "delay")  # shown in ms, computed in s
-SMALLEST_COUPLING = 1e-3  # mV; |J| of known sign lives on a logarithmic axis, which has no 0
 _DRAW_AROUND_ZERO = 2.0  # mV; a value of 0 has no "40 to 200 %", so it is drawn from ± this
 
 
@@ -99,8 +98,9 @@ def circuit_with(circuit, parameters):
 class ParameterSpace:
     """The free values of a circuit as a vector θ without constraints other than a box.
 
-    Time constants and couplings of known sign are logarithms (of s, and of |J| in mV); resting potentials, thresholds
-    and couplings of unknown sign are their values in mV. Tied entries share one coordinate; masked couplings have none.
+    Time constants are logarithms (of s); couplings, resting potentials and thresholds are their values in mV, the sign
+    of a coupling being one of its bounds (on a logarithmic axis a coupling that once became small would never find its
+    way back). Tied entries share one coordinate; masked couplings have none.
 
     Parameters
     ----------
@@ -140,19 +140,16 @@ class ParameterSpace:
         self.n_free = len(self._first)
         self.units = tuple("ms" if name in _MILLISECONDS else "mV" for name, _ in self._first)
         self._shown = np.array([1e3 if unit == "ms" else 1.0 for unit in self.units])  # shown = inside value times this
-        self._is_coupling = np.array([name == "J" for name, _ in self._first], dtype=bool)
         source_signs = np.broadcast_to(circuit.signs, circuit.J.shape)
-        signs = [source_signs.flat[i] if name == "J" else name in _MILLISECONDS for name, i in self._first]
-        self._sign = np.array(signs, dtype=float)  # 0: on a linear axis
-        self._log = self._sign != 0
+        signs = [source_signs.flat[i] if name == "J" else 1.0 for name, i in self._first]
+        self._sign = np.array(signs, dtype=float)  # 0: unknown
+        self._log = np.array([name in _MILLISECONDS for name, _ in self._first], dtype=bool)
         self.bounds = self._box()
         self._prior_mean = self._inside(circuit.prior, 0, missing=0.0)
         self._prior_precision = 1.0 / self._inside(circuit.prior, 1, missing=np.inf) ** 2  # 0: flat
 
     def pack(self, parameters):
         """θ of given numbers.
-
-        Couplings of known sign smaller than 0.001 mV are lifted to it.
 
         Parameters
         ----------
@@ -172,12 +169,11 @@ class ParameterSpace:
             free = index >= 0
             if not np.allclose(np.asarray(getattr(parameters, name))[free], value[index[free]], rtol=1e-9, atol=0.0):
                 raise ValueError(f"{name} has different values where the circuit ties them to one; make them equal.")
-        size = np.where(self._log, value * self._sign, 1.0)
-        if np.any(size < 0):
-            worst = int(np.argmin(size))
+        against = (value * self._sign < 0) & np.array([name == "J" for name, _ in self._first], dtype=bool)
+        if np.any(against):
+            worst = int(np.argmax(against))
             raise ValueError(f"{self.names[worst]} is {value[worst]:g}, against the sign the circuit gives it.")
-        size = np.where(self._is_coupling, np.maximum(size, SMALLEST_COUPLING), size)
-        return np.where(self._log, np.log(size), value)
+        return np.where(self._log, np.log(np.where(self._log, value, 1.0)), value)
 
     def unpack(self, theta):
         """All numbers of the circuit, the free ones taken from θ.
@@ -236,7 +232,7 @@ class ParameterSpace:
         value = centre * (low + (high - low) * share)
         around_zero = _DRAW_AROUND_ZERO * np.where(self._sign == 0, 2 * share - 1, self._sign * share)
         value = np.where(centre == 0, around_zero, value)
-        theta = np.where(self._log, np.log(np.maximum(np.abs(value), np.finfo(float).tiny)), value)
+        theta = np.where(self._log, np.log(np.where(self._log, value, 1.0)), value)
         return np.clip(theta, self.bounds[:, 0], self.bounds[:, 1])
 
     def log_prior(self, theta):
@@ -282,14 +278,14 @@ class ParameterSpace:
         self._index[name] = index
 
     def _box(self):
-        """The bounds in θ; those of a known sign are the bounds of the size |value|."""
+        """The bounds in θ; a known sign of a coupling is a bound at 0."""
         low, high = self._inside(self.circuit.bounds, 0), self._inside(self.circuit.bounds, 1)
-        smallest = np.where(self._sign < 0, -high, low)
-        smallest = np.where(self._is_coupling, np.maximum(smallest, SMALLEST_COUPLING), smallest)
-        largest = np.maximum(np.where(self._sign < 0, -low, high), smallest)
-        with np.errstate(invalid="ignore", divide="ignore"):  # linear axes may be 0 or negative
-            in_logs = np.log(np.column_stack([smallest, largest]))
-        return np.where(self._log[:, None], in_logs, np.column_stack([low, high]))
+        coupling = np.array([name == "J" for name, _ in self._first], dtype=bool)
+        low = np.where(coupling & (self._sign > 0), np.maximum(low, 0.0), low)
+        high = np.where(coupling & (self._sign < 0), np.minimum(high, 0.0), high)
+        box = np.column_stack([low, high])
+        box[self._log] = np.log(box[self._log])
+        return box
 
     def _first_entries(self, parameters):
         return np.array([np.asarray(getattr(parameters, name)).flat[i] for name, i in self._first], dtype=float)
@@ -301,7 +297,7 @@ class ParameterSpace:
 
     def _value(self, theta):
         theta = np.asarray(theta, dtype=float)
-        return np.where(self._log, self._sign * np.exp(np.where(self._log, theta, 0.0)), theta)
+        return np.where(self._log, np.exp(np.where(self._log, theta, 0.0)), theta)
 
     def _slope(self, theta):
         return np.where(self._log, self._value(theta), 1.0)

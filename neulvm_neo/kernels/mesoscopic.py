@@ -11,7 +11,7 @@ from numba import njit
 
 from .elementary import exp, integrated_hazard, integrated_hazard_slope
 
-TINY = 1e-300  # keeps 0/0 of an empty population at 0
+TINY = 1e-100  # keeps 0/0 of an empty population at 0; its square is still a number
 _FAST = {"contract", "reassoc", "nsz"}  # sums over cohorts may be reordered, which lets them vectorise
 
 
@@ -27,48 +27,55 @@ def decay_by_age(leak, refractory_bins, window):
 
 
 @njit(cache=True, fastmath=_FAST)
-def advance_cohorts(first, last, oldest, t, r, n, H, decay, offset, S):
-    """One bin for the cohorts born in [first, last): survivals are updated; returns Σ p S n, Σ S n, Σ p (1-S) S n, Σ (1-S) S n."""
+def advance_cohorts(n, S, release, decay, H_t):
+    """One bin for a run of cohorts: survivals are updated; returns Σ p S n, Σ S n, Σ p (1-S) S n, Σ (1-S) S n.
+
+    Parameters
+    ----------
+    n, S, release, decay : (count,)
+        Counts, survivals, potential H(s+r) at release and γ^(a-r), in the order of birth. Loops run from 0 over contiguous views: an index that
+        might be negative would cost numba a wrap-around test per cell and the vectorisation with it.
+    H_t : float
+        H(t) - ϑ + ln Δt.
+    """
     fired = 0.0
     mass = 0.0
     fired_free = 0.0
     mass_free = 0.0
-    H_t = H[t] - offset
-    for s in range(first, last):
-        q = exp(-integrated_hazard(H_t - decay[s - oldest] * H[s + r]))
-        survival = S[s]
-        m = survival * n[s]
+    for j in range(n.size):
+        q = exp(-integrated_hazard(H_t - decay[j] * release[j]))
+        survival = S[j]
+        m = survival * n[j]
         pm = (1.0 - q) * m
         fired += pm
         mass += m
         fired_free += pm * (1.0 - survival)
         mass_free += m * (1.0 - survival)
-        S[s] = survival * q
+        S[j] = survival * q
     return fired, mass, fired_free, mass_free
 
 
 @njit(cache=True, fastmath=_FAST)
-def advance_cohorts_taped(first, last, oldest, t, r, n, H, decay, offset, S, tape_S, tape_q, tape_slope):
-    """`advance_cohorts` that keeps the survival before the bin, q = 1 - p and dp/du of every cohort (index s - oldest) for the adjoint."""
+def advance_cohorts_taped(n, S, release, decay, H_t, tape_S, tape_q, tape_slope):
+    """`advance_cohorts` that keeps the survival before the bin, q = 1 - p and dp/du of every cohort for the adjoint."""
     fired = 0.0
     mass = 0.0
     fired_free = 0.0
     mass_free = 0.0
-    H_t = H[t] - offset
-    for s in range(first, last):
-        u = H_t - decay[s - oldest] * H[s + r]
+    for j in range(n.size):
+        u = H_t - decay[j] * release[j]
         q = exp(-integrated_hazard(u))
-        survival = S[s]
-        tape_S[s - oldest] = survival
-        tape_q[s - oldest] = q
-        tape_slope[s - oldest] = q * integrated_hazard_slope(u)
-        m = survival * n[s]
+        survival = S[j]
+        tape_S[j] = survival
+        tape_q[j] = q
+        tape_slope[j] = q * integrated_hazard_slope(u)
+        m = survival * n[j]
         pm = (1.0 - q) * m
         fired += pm
         mass += m
         fired_free += pm * (1.0 - survival)
         mass_free += m * (1.0 - survival)
-        S[s] = survival * q
+        S[j] = survival * q
     return fired, mass, fired_free, mass_free
 
 
@@ -108,12 +115,20 @@ def forward(
             lump[0] = max(n_neurons - explained, 0.0)
             lump[1] = 0.5 * lump[0] * S[0]
         split = min(max(window, first), last)  # cohorts before it were born in the history
+        H_t = H[t] - offset
         if taped:
-            P0, M0, W0, V0 = advance_cohorts_taped(first, split, oldest, t, r, n, H, decay, offset, S, tape_S[row], tape_q[row], tape_slope[row])
-            P, M, W, V = advance_cohorts_taped(split, last, oldest, t, r, n, H, decay, offset, S, tape_S[row], tape_q[row], tape_slope[row])
+            young, old = split - oldest, first - oldest
+            P0, M0, W0, V0 = advance_cohorts_taped(
+                n[first:split], S[first:split], H[first + r : split + r], decay[old:young], H_t,
+                tape_S[row, old:young], tape_q[row, old:young], tape_slope[row, old:young],
+            )  # fmt: skip
+            P, M, W, V = advance_cohorts_taped(
+                n[split:last], S[split:last], H[split + r : last + r], decay[young : last - oldest], H_t,
+                tape_S[row, young : last - oldest], tape_q[row, young : last - oldest], tape_slope[row, young : last - oldest],
+            )  # fmt: skip
         else:
-            P0, M0, W0, V0 = advance_cohorts(first, split, oldest, t, r, n, H, decay, offset, S)
-            P, M, W, V = advance_cohorts(split, last, oldest, t, r, n, H, decay, offset, S)
+            P0, M0, W0, V0 = advance_cohorts(n[first:split], S[first:split], H[first + r : split + r], decay[first - oldest : split - oldest], H_t)
+            P, M, W, V = advance_cohorts(n[split:last], S[split:last], H[split + r : last + r], decay[split - oldest : last - oldest], H_t)
         if t < window:
             continue
         for s in range(last, t):  # refractory neurons count as mass only
@@ -121,9 +136,8 @@ def forward(
                 M0 += n[s]
             else:
                 M += n[s]
-        log_hazard = H[t] - offset
         x, z = lump[0], lump[1]
-        q = exp(-integrated_hazard(log_hazard))
+        q = exp(-integrated_hazard(H_t))
         p = 1.0 - q
         if t < 2 * window:  # until then every free neuron stems from the history
             mass_unseen = M0 + x + TINY
@@ -143,7 +157,7 @@ def forward(
             tape_sums[row, 3] = x
             tape_sums[row, 4] = z
             tape_sums[row, 5] = q
-            tape_sums[row, 6] = q * integrated_hazard_slope(log_hazard)
+            tape_sums[row, 6] = q * integrated_hazard_slope(H_t)
             tape_sums[row, 7] = mass_unseen
         # the oldest cohort becomes free
         leaving = S[first] * n[first]

@@ -7,25 +7,23 @@ from .mesoscopic import _FAST
 
 
 @njit(cache=True, fastmath=_FAST)
-def retreat_cohorts(
-    first, last, oldest, r, n, H, decay, decay_slope, tape_S, tape_q, tape_slope, g_P, g_M, g_W, g_V, g_S, g_n, g_H,
-):  # fmt: skip
+def retreat_cohorts(n, release, decay, decay_slope, tape_S, tape_q, tape_slope, g_P, g_M, g_W, g_V, g_S, g_n, g_release):
     """Adjoint of `advance_cohorts`; returns the sums over cohorts of g_u and of g_u · d(potential)/d(leak)."""
     total = 0.0
     total_leak = 0.0
-    for s in range(first, last):
-        survival = tape_S[s - oldest]
-        q = tape_q[s - oldest]
+    for j in range(n.size):
+        survival = tape_S[j]
+        q = tape_q[j]
         p = 1.0 - q
         per_mass = g_P * p + g_M
         per_free_mass = g_W * p + g_V
-        g_p = n[s] * survival * (g_P + (1.0 - survival) * g_W) - g_S[s] * survival
-        g_u = g_p * tape_slope[s - oldest]
-        g_n[s] += survival * (per_mass + (1.0 - survival) * per_free_mass)
-        g_S[s] = g_S[s] * q + n[s] * (per_mass + (1.0 - 2.0 * survival) * per_free_mass)
-        g_H[s + r] -= g_u * decay[s - oldest]
+        g_p = n[j] * survival * (g_P + (1.0 - survival) * g_W) - g_S[j] * survival
+        g_u = g_p * tape_slope[j]
+        g_n[j] += survival * (per_mass + (1.0 - survival) * per_free_mass)
+        g_S[j] = g_S[j] * q + n[j] * (per_mass + (1.0 - 2.0 * survival) * per_free_mass)
+        g_release[j] -= g_u * decay[j]
         total += g_u
-        total_leak -= g_u * decay_slope[s - oldest] * H[s + r]
+        total_leak -= g_u * decay_slope[j] * release[j]
     return total, total_leak
 
 
@@ -54,10 +52,13 @@ def adjoint(
         last = max(t - r, first)
         row = t - start
         split = min(max(window, first), last)
+        old, young, recent = first - oldest, split - oldest, last - oldest
         if t < window:
             total, total_leak = retreat_cohorts(
-                first, last, oldest, r, n, H, decay, decay_slope, tape_S[row], tape_q[row], tape_slope[row], 0.0, 0.0, 0.0, 0.0, g_S, g_n, g_H
-            )
+                n[first:last], H[first + r : last + r], decay[old:recent], decay_slope[old:recent],
+                tape_S[row, old:recent], tape_q[row, old:recent], tape_slope[row, old:recent], 0.0, 0.0, 0.0, 0.0,
+                g_S[first:last], g_n[first:last], g_H[first + r : last + r],
+            )  # fmt: skip
             g_H[t] += total
             g_scalars[0] -= total
             g_scalars[1] += total_leak
@@ -96,11 +97,15 @@ def adjoint(
         for s in range(last, t):
             g_n[s] += g_M0 if s < window else g_M
         total0, total_leak0 = retreat_cohorts(
-            first, split, oldest, r, n, H, decay, decay_slope, tape_S[row], tape_q[row], tape_slope[row], g_P0, g_M0, g_W, g_V, g_S, g_n, g_H
-        )
+            n[first:split], H[first + r : split + r], decay[old:young], decay_slope[old:young],
+            tape_S[row, old:young], tape_q[row, old:young], tape_slope[row, old:young], g_P0, g_M0, g_W, g_V,
+            g_S[first:split], g_n[first:split], g_H[first + r : split + r],
+        )  # fmt: skip
         total, total_leak = retreat_cohorts(
-            split, last, oldest, r, n, H, decay, decay_slope, tape_S[row], tape_q[row], tape_slope[row], g_P, g_M, g_W, g_V, g_S, g_n, g_H
-        )
+            n[split:last], H[split + r : last + r], decay[young:recent], decay_slope[young:recent],
+            tape_S[row, young:recent], tape_q[row, young:recent], tape_slope[row, young:recent], g_P, g_M, g_W, g_V,
+            g_S[split:last], g_n[split:last], g_H[split + r : last + r],
+        )  # fmt: skip
         total += total0 - g_q * slope  # dq/du = -dp/du
         g_H[t] += total
         g_scalars[0] -= total

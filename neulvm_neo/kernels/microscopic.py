@@ -19,16 +19,34 @@ def patience(u):
 
 
 @njit(cache=True)
-def integrate(first, stop, step, leak, drive, offset, release, V, wait):
-    """One step of the neurons [first, stop) of a population: membrane, then hazard.
+def integrate(step, leak, drive, offset, release, V, wait):
+    """One step of the neurons of a population: membrane, then hazard. Arrays (N,), updated.
 
-    A refractory neuron (step ≤ release) stays at 0 and loses no patience.
+    A refractory neuron (step ≤ release) stays at 0 and loses no patience. The loop starts at 0: if it started at an
+    argument, numba would allow for negative indices and not vectorise (6 instead of 1 ns per neuron and step).
     """
-    for i in range(first, stop):
+    for i in range(V.size):
         awake = 1.0 if step > release[i] else 0.0
         v = awake * (leak * V[i] + drive)
         V[i] = v
         wait[i] -= awake * exp(v - offset)
+
+
+@njit(cache=True)
+def fire(first, stop, step, last_refractory, recorded, release, V, wait, rng, n_spikes, spike_step, spike_neuron):
+    """Spikes of one step: resets, new patience, and a note of those of the neurons before `recorded`."""
+    fired = 0
+    for i in range(first, stop):
+        if wait[i] < 0.0:
+            fired += 1
+            V[i] = 0.0
+            release[i] = last_refractory
+            wait[i] = patience(rng.random())
+            if i < recorded:
+                spike_step[n_spikes] = step
+                spike_neuron[n_spikes] = i
+                n_spikes += 1
+    return fired, n_spikes
 
 
 @njit(cache=True)
@@ -93,18 +111,13 @@ def advance(
             for b in range(K):
                 synaptic += J[k, b] * filtered[b]
             drive = drive_gain[k] * (u_rest[k] + stimulus[bin_index, k]) + synaptic_gain[k] * synaptic
-            integrate(border[k], border[k + 1], t, leak[k], drive, offset[k], release, V, wait)
-            fired = 0
-            for i in range(border[k], border[k + 1]):
-                if wait[i] < 0.0:
-                    fired += 1
-                    V[i] = 0.0
-                    release[i] = t + refractory_steps[k]
-                    wait[i] = patience(rng.random())
-                    if i - border[k] < n_recorded[k] and t >= warm_up:
-                        spike_step[n_spikes] = t
-                        spike_neuron[n_spikes] = i
-                        n_spikes += 1
+            mine = slice(border[k], border[k + 1])
+            integrate(t, leak[k], drive, offset[k], release[mine], V[mine], wait[mine])
+            recorded = border[k] + n_recorded[k] if t >= warm_up else 0
+            fired, n_spikes = fire(
+                border[k], border[k + 1], t, t + refractory_steps[k], recorded, release, V, wait, rng,
+                n_spikes, spike_step, spike_neuron,
+            )  # fmt: skip
             past[t % memory, k] = fired
             if t >= warm_up:
                 n[bin_index, k] += fired

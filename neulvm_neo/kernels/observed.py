@@ -18,32 +18,27 @@ CONTAMINATION_RATE = 1e-3
 
 
 @njit(cache=True, fastmath=_FAST)
-def _silence(first, last, birth, r, H, decay, offset):
-    """Σ x over the silent bins [first, last) of a neuron that fired in bin `birth`."""
+def _silence(H, decay, H_release, offset):
+    """Σ x over silent bins with potentials H - decay · H_release."""
     total = 0.0
-    base = birth + r
-    H_release = H[base]
-    for t in range(first, last):
-        total += integrated_hazard(H[t] - offset - decay[t - base] * H_release)
+    for j in range(H.size):
+        total += integrated_hazard(H[j] - offset - decay[j] * H_release)
     return total
 
 
 @njit(cache=True, fastmath=_FAST)
-def _silence_adjoint(first, last, birth, r, H, decay, decay_slope, offset, g_H):
-    """Gradient of -`_silence`: adds to g_H; returns the sums of g_u and g_u · d(potential)/d(leak)."""
+def _silence_adjoint(H, decay, decay_slope, H_release, offset, g_H):
+    """Gradient of -`_silence`: adds to g_H; returns the sums of g_u and g_u · d(potential)/d(leak), and the gradient of H_release."""
     total = 0.0
     total_leak = 0.0
     g_release = 0.0
-    base = birth + r
-    H_release = H[base]
-    for t in range(first, last):
-        g_u = -integrated_hazard_slope(H[t] - offset - decay[t - base] * H_release)
-        g_H[t] += g_u
-        g_release -= g_u * decay[t - base]
+    for j in range(H.size):
+        g_u = -integrated_hazard_slope(H[j] - offset - decay[j] * H_release)
+        g_H[j] += g_u
+        g_release -= g_u * decay[j]
         total += g_u
-        total_leak -= g_u * decay_slope[t - base] * H_release
-    g_H[base] += g_release
-    return total, total_leak
+        total_leak -= g_u * decay_slope[j] * H_release
+    return total, total_leak, g_release
 
 
 @njit(cache=True)
@@ -84,7 +79,7 @@ def forward(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size):
         free_from = birth + r + 1
         log_p -= contamination * (min(free_from, end) - birth - 1)
         if free_from < end:
-            log_p -= _silence(free_from, end, birth, r, H, decay, offset)
+            log_p -= _silence(H[free_from:end], decay[1 : end - birth - r], H[birth + r], offset)
         if end < n_bins:
             if end < free_from:
                 log_p += log_one_minus_exp(contamination)
@@ -107,7 +102,10 @@ def adjoint(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size, g_H, g_h_uns
         end = spikes[i + 1] if i + 1 < spikes.size else n_bins
         free_from = birth + r + 1
         if free_from < end:
-            total, total_leak = _silence_adjoint(free_from, end, birth, r, H, decay, decay_slope, offset, g_H)
+            total, total_leak, g_release = _silence_adjoint(
+                H[free_from:end], decay[1 : end - birth - r], decay_slope[1 : end - birth - r], H[birth + r], offset, g_H[free_from:end]
+            )
+            g_H[birth + r] += g_release
             g_scalars[0] -= total
             g_scalars[1] += total_leak
         if end < n_bins and end >= free_from:

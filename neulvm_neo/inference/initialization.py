@@ -1,0 +1,77 @@
+"""Where a fit starts: activity from smoothed spikes, parameters from the recorded neurons alone."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from .m_step import m_step
+
+# Widths (s) of the Gaussian kernel that are tried, and the least rate (Hz) that a smoothed activity may have.
+WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+LEAST_RATE = 0.1
+
+
+def smoothed_activity(counts, labels, n_populations, bin_size, width=None):
+    """Population activity from the recorded spikes by Gaussian smoothing (Wang et al. 2022, App. D), with a width chosen by the data.
+
+    Parameters
+    ----------
+    counts : list of numpy.ndarray, shape (n_bins, n_observed)
+        Trials.
+    labels : numpy.ndarray of int, shape (n_observed,)
+    n_populations : int
+    bin_size : float, s
+    width : float, optional
+        Standard deviation of the kernel in s. By default the one of `WIDTHS` with the highest leave-one-out Poisson likelihood: every spike count is
+        predicted from the smoothed spikes of its population without itself (its own bin's contribution is taken out).
+
+    Returns
+    -------
+    activities : list of numpy.ndarray, shape (n_bins, K), Hz
+    width : float
+    """
+    pooled = [np.stack([trial[:, labels == k].sum(axis=1) for k in range(n_populations)], axis=1) for trial in counts]
+    members = np.array([np.sum(labels == k) for k in range(n_populations)], dtype=float)
+    if width is None:
+        width = max(WIDTHS, key=lambda w: _leave_one_out(pooled, members, w / bin_size, bin_size))
+    activities = []
+    for trial in pooled:
+        smooth = gaussian_filter1d(trial.astype(float), width / bin_size, axis=0, mode="nearest")
+        activities.append(np.maximum(smooth / (np.maximum(members, 1.0) * bin_size), LEAST_RATE))
+    # a population nobody recorded from starts at the mean of the others
+    for k in np.flatnonzero(members == 0):
+        for activity in activities:
+            activity[:, k] = activity[:, members > 0].mean()
+    return activities, float(width)
+
+
+def _leave_one_out(pooled, members, width, bin_size):
+    """Poisson log-likelihood of every bin's count given its smoothed surroundings without the bin itself."""
+    impulse = np.zeros(2 * int(5 * width) + 11)
+    impulse[impulse.size // 2] = 1.0
+    centre = gaussian_filter1d(impulse, width).max()
+    total = 0.0
+    for trial in pooled:
+        smooth = gaussian_filter1d(trial.astype(float), width, axis=0, mode="nearest")
+        rate = np.maximum((smooth - centre * trial) / (1.0 - centre), LEAST_RATE * bin_size * np.maximum(members, 1.0))
+        total += float(np.sum(trial * np.log(rate) - rate))
+    return total
+
+
+def start_from_recorded_neurons(theta, space, observations, activities, *, bin_size, scheme, max_iter=100):
+    """θ that explains the recorded neurons best if the smoothed activity were true: part a of the likelihood alone.
+
+    Far from the truth the full objective is a plateau (nothing fires) or a cliff; part a is close to unimodal and cheap.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray
+        Start.
+    activities : list of numpy.ndarray, shape (n_bins, K), Hz
+
+    Returns
+    -------
+    numpy.ndarray
+    """
+    n_neurons = np.asarray(space.unpack(theta).n_neurons)
+    trajectories = [[(observation, activity * n_neurons * bin_size)] for observation, activity in zip(observations, activities, strict=True)]
+    return m_step(theta, space, trajectories, bin_size=bin_size, scheme=scheme, parts="a", max_iter=max_iter).theta

@@ -1,0 +1,81 @@
+"""M-step: the parameters that make given spike counts and the recorded spikes most probable together."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .. import discretization
+from ..likelihood import joint
+
+
+class MStep(NamedTuple):
+    """New parameters and the objective, mean over trajectories of log p(y, n | θ) + log prior, before and after (nats)."""
+
+    theta: np.ndarray
+    before: float
+    after: float
+    n_evaluations: int
+
+
+def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", parts="ab", max_iter=50, callback=None):
+    """Maximise Σ_trials mean_trajectories log p(y, n | θ) + log prior over θ by L-BFGS-B with exact gradients.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray, shape (n_free,)
+        Start; the result is never worse.
+    space : ParameterSpace
+    trajectories : list of list of (Observation, n)
+        For every trial, the trajectories (n_bins, K) to average over, each with the observation (and history) it belongs to.
+    bin_size, scheme, density, parts
+        See `likelihood.joint`. Only densities that contain their log term make sense here: without it a large n̄ is rewarded.
+    max_iter : int
+        L-BFGS iterations.
+    callback : callable, optional
+        Called with nothing after every iteration; may raise KeyboardInterrupt.
+
+    Returns
+    -------
+    MStep
+    """
+    # The age window follows the membrane time constants of the start and stays, so that the objective is smooth. Time constants may grow by
+    # half before the window falls below 6 of them (n̄ then off by 0.3 %, and the next M-step has a longer one).
+    window = discretization.age_window(discretization.discretize(space.unpack(theta), bin_size, scheme))
+    scale = 1.0 / sum(len(trial[0][1]) for trial in trajectories)
+    last = {}
+
+    def objective(x):
+        parameters = space.unpack(x)
+        value, gradient = space.log_prior(x)
+        gradient = gradient.copy()
+        for trial in trajectories:
+            for observation, n in trial:
+                result = joint(parameters, n, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, parts=parts)
+                value += result.value / len(trial)
+                gradient += space.pull_back(x, result.g_parameters) / len(trial)
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            return 1e10, np.zeros_like(x)
+        last.setdefault("first", value)
+        return -value * scale, -gradient * scale
+
+    bounds = space.bounds.copy()
+    if scheme == "euler":
+        bounds = _leave_room_for_euler(bounds, space, bin_size)
+    start = np.clip(theta, bounds[:, 0], bounds[:, 1])
+    result = minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=None if callback is None else (lambda _: callback()),
+        options={"maxiter": max_iter, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6},
+    )  # fmt: skip
+    before, after = last.get("first", np.nan), -result.fun / scale
+    if not after >= before:
+        return MStep(start, before, before, result.nfev)
+    return MStep(result.x, before, after, result.nfev)
+
+
+def _leave_room_for_euler(bounds, space, bin_size):
+    """Euler's step needs tau_m > Δt: membrane time constants stay above twice the bin."""
+    for i, name in enumerate(space.names):
+        if name.startswith("tau_m"):
+            bounds[i, 0] = max(bounds[i, 0], np.log(2.0 * bin_size))
+    return bounds

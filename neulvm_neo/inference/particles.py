@@ -1,0 +1,147 @@
+"""Particle filter: log p(y | θ) with its Monte-Carlo error, smoothed activity, and sampled trajectories of the hidden counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import discretization
+from ..kernels import mesoscopic, particles, potential
+from ..likelihood import FLOOR_RATE
+
+# Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
+LAG = 0.12
+
+
+@dataclass(frozen=True, eq=False)
+class FilterResult:
+    """What one pass of the filter over one trial leaves behind.
+
+    Parameters
+    ----------
+    log_increments : numpy.ndarray, shape (n_bins,)
+        log p(y_t | y_<t), in nats; their sum is log p(y | θ).
+    n : numpy.ndarray, shape (n_bins, K)
+        Posterior mean of the counts given the spikes up to `LAG` later.
+    n_std : numpy.ndarray, shape (n_bins, K)
+        Posterior standard deviation.
+    n_bar : numpy.ndarray, shape (n_bins, K)
+        Expected count given the past spikes.
+    paths : numpy.ndarray, shape (n_paths, n_bins, K)
+        Trajectories of the counts drawn from p(n | y, θ).
+    path_histories : numpy.ndarray of int, shape (n_paths,)
+        Row of `histories` that each trajectory started from.
+    """
+
+    log_increments: np.ndarray
+    n: np.ndarray
+    n_std: np.ndarray
+    n_bar: np.ndarray
+    paths: np.ndarray
+    path_histories: np.ndarray
+
+    @property
+    def log_likelihood(self):
+        """log p(y | θ), in nats."""
+        return float(self.log_increments.sum())
+
+
+def particle_filter(parameters, observation, histories, *, bin_size, rng, scheme="euler", n_particles=1000, window=None, n_paths=0, resample_below=0.5):
+    """Bootstrap filter over one trial.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    observation : Observation
+        Its `history_rate` is not used; every particle draws its own row of `histories`.
+    histories : numpy.ndarray, shape (M, K), Hz
+        Possible activities before the first bin, equally likely a priori.
+    bin_size : float, s
+    rng : numpy.random.Generator
+    n_particles : int
+        The Monte-Carlo error of log p falls as 1/√n_particles (its variance as 1/n_particles).
+    n_paths : int
+        Trajectories to draw (needs memory for n_bins × n_particles × K counts).
+    resample_below : float
+        Systematic resampling when the effective sample size falls below this fraction.
+
+    Returns
+    -------
+    FilterResult
+    """
+    step = discretization.discretize(parameters, bin_size, scheme)
+    if window is None:
+        window = discretization.age_window(step)
+    window = max(window, int(step.delay_bins.max()) + 1)
+    T, K, P = observation.n_bins, len(step.n_neurons), int(n_particles)
+    # enough different histories to represent the prior, few enough to prepare quickly
+    rows = rng.choice(len(histories), size=min(len(histories), 64), replace=False)
+    start = _stationary_states(np.asarray(histories, dtype=float)[rows], observation.stimulus[0], step, window)
+    spiking = np.zeros((T, len(observation.spikes)), dtype=bool)
+    for i, times in enumerate(observation.spikes):
+        spiking[times, i] = True
+    decay = np.stack([mesoscopic.decay_by_age(step.leak[k], step.refractory_bins[k], window) for k in range(K)])
+    log_increments = np.empty(T)
+    mean, mean_square, mean_n_bar = np.empty((T, K)), np.empty((T, K)), np.empty((T, K))
+    kept = T if n_paths else 0
+    path_n, path_ancestor = np.empty((kept, P, K), dtype=np.float32), np.empty((kept, P), dtype=np.int32)
+    weights = np.empty(P)
+    first = rng.integers(len(rows), size=P)
+    particles.bootstrap(
+        rng, spiking, observation.labels, np.ascontiguousarray(observation.stimulus), step.leak, step.drive_gain, step.synaptic_gain,
+        step.synaptic_decay, step.J, step.u_rest, step.log_hazard_offset, step.refractory_bins, step.delay_bins, step.n_neurons, bin_size,
+        FLOOR_RATE * step.n_neurons * bin_size, decay, first, *start, min(int(round(LAG / bin_size)), window - 1), resample_below,
+        log_increments, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
+    )  # fmt: skip
+    paths, path_first = np.empty((n_paths, T, K)), np.empty(n_paths, dtype=np.int64)
+    if n_paths:
+        particles.trace_paths(path_n, path_ancestor, rng.choice(P, size=n_paths, p=weights), paths, path_first)
+        path_first = rows[first[path_first]]
+    n_std = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
+    return FilterResult(log_increments, mean, n_std, mean_n_bar, paths, path_first)
+
+
+def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs=2, **settings):
+    """log p(y | θ) summed over trials, and its Monte-Carlo standard error, from independent passes of the filter.
+
+    The filter's estimate of p(y | θ) itself is unbiased, so the passes are averaged as probabilities, trial by trial; the error is that of the average.
+
+    Returns
+    -------
+    value, error : float
+    """
+    value, variance = 0.0, 0.0
+    for observation in observations:
+        logs = np.array(
+            [particle_filter(parameters, observation, histories, bin_size=bin_size, rng=child, **settings).log_likelihood for child in rng.spawn(n_runs)]
+        )
+        value += np.logaddexp.reduce(logs) - np.log(n_runs)
+        variance += logs.var(ddof=1) / n_runs if n_runs > 1 else np.nan
+    return float(value), float(np.sqrt(variance))
+
+
+def _stationary_states(histories, stimulus, step, window):
+    """Cohorts (n, S, H, lump) after a constant past at each of the `histories` (M, K) Hz."""
+    M, K = histories.shape
+    n, H = histories * step.n_neurons * step.bin_size, np.empty((M, K))
+    S, lump = np.ones((M, K, window)), np.zeros((M, K, 2))
+    for m in range(M):
+        counts = np.repeat(n[m][:, None], window + 1, axis=1)
+        filtered, potentials = np.empty_like(counts), np.empty_like(counts)
+        potential.forward(
+            counts, np.repeat(stimulus[:, None], window + 1, axis=1), step.leak, step.drive_gain, step.synaptic_gain, step.synaptic_decay, step.J,
+            step.u_rest, step.delay_bins, step.n_neurons, step.bin_size, filtered, potentials,
+        )  # fmt: skip
+        H[m] = potentials[:, -1]
+        for k in range(K):
+            r = int(step.refractory_bins[k])
+            decay = mesoscopic.decay_by_age(step.leak[k], r, window)
+            survival = np.ones(window + 1)
+            empty = np.empty((0, window))
+            mesoscopic.forward(
+                0, window, window, counts[k], potentials[k], decay, step.log_hazard_offset[k], r, step.n_neurons[k], survival, np.zeros(2),
+                np.empty(1), np.empty(1), False, empty, empty, empty, np.empty((0, 8)),
+            )  # fmt: skip
+            S[m, k] = survival[:window]
+            free = max(step.n_neurons[k] - float(np.dot(survival[:window], counts[k, :window])), 0.0)
+            lump[m, k] = free, 0.5 * free * survival[0]
+    return n, S, H, lump
