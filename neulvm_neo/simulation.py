@@ -238,8 +238,8 @@ def _asynchronous_state(settled, leak, offset, r, n_neurons, rng):
     """Potential before step 0 and last refractory step of neurons that have lived under one constant input for ever.
 
     The age a at step 0 (the last spike was in step -a) has a probability proportional to S(a), the survival of the
-    steps before 0 (renewal theory: Gerstner et al., Neuronal Dynamics, chapter 14). Once a reset is forgotten the hazard is
-    constant, and the tail of the sum geometric.
+    steps before 0 (renewal theory: Gerstner et al., Neuronal Dynamics, chapter 14). Once a reset is forgotten the
+    hazard is constant, and the tail of the sum geometric.
     """
     log_leak = math.log(max(leak, np.finfo(float).tiny))
     n_ages = r + 2 + math.ceil(-_SETTLED_LOG / log_leak)

@@ -1,0 +1,347 @@
+"""The spiking network: against its slow twin, renewal theory, the paper's networks, and what each argument promises."""
+
+import math
+
+import neo
+import numpy as np
+import pytest
+import quantities as pq
+from scipy import stats
+
+from neulvm_neo.circuit import Circuit
+from neulvm_neo.experiments.circuits import single_population, winner_take_all
+from neulvm_neo.kernels import microscopic
+from neulvm_neo.parameters import ParameterSpace, parameters_of
+from neulvm_neo.simulation import _coefficients, generator_from, simulate_microscopic
+
+from .oracle import microscopic as twin
+
+
+def uncoupled(n_neurons=100, **changes):
+    """Neurons without couplings that fire regularly enough to be interesting, at about 22 Hz."""
+    values = dict(u_rest=10 * pq.mV, threshold=5 * pq.mV, tau_m=20 * pq.ms, t_ref=4 * pq.ms)
+    return Circuit([n_neurons], **(values | changes))
+
+
+def survival_of(circuit, ages):
+    """Probability of an interval longer than the ages (s), without input: renewal theory of the continuous model."""
+    p = parameters_of(circuit)
+    u = p.u_rest[0] * -np.expm1(-np.maximum(ages - p.t_ref[0], 0) / p.tau_m[0])
+    hazard = np.where(ages > p.t_ref[0], np.exp(u - p.threshold[0]), 0.0)
+    return np.exp(-np.concatenate([[0.0], np.cumsum(np.diff(ages) * (hazard[1:] + hazard[:-1]) / 2)]))
+
+
+def renewal_rate(circuit):
+    ages = np.arange(0, 3, 2e-5)
+    return 1 / np.trapezoid(survival_of(circuit, ages), ages)
+
+
+def intervals(run):
+    return np.concatenate([np.diff(train.rescale("s").magnitude) for train in run.spiketrains])
+
+
+# --- the twin ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("integration", ["exact", "euler"])
+def test_every_spike_is_the_one_of_the_slow_twin(integration):
+    dt, n_steps, rng = 5e-4, 600, np.random.default_rng(1)
+    circuit = Circuit(
+        [12, 7, 5],
+        J=rng.normal(0, 6, (3, 3)) * pq.mV,
+        tau_m=[20, 10, 15] * pq.ms,
+        u_rest=[12, 8, 10] * pq.mV,
+        threshold=[6, 4, 3] * pq.mV,
+        t_ref=[4, 0, 2] * pq.ms,
+        tau_syn=[3, 6, 1] * pq.ms,
+        delay=[0, 2.5, 1] * pq.ms,
+    )
+    p, rates = parameters_of(circuit), np.array([20.0, 5.0, 0.0])
+    stimulus = rng.normal(0, 2, (n_steps, 3))
+    ages = [rng.integers(1, 60, size) for size in circuit.n_neurons]
+    uniforms = [rng.random(size) for size in circuit.n_neurons]
+    expected = twin.simulate(
+        p, dt, integration, [a.tolist() for a in ages], rates, stimulus, uniforms, np.random.default_rng(2)
+    )
+
+    step = _coefficients(p, dt, integration)
+    r = step["refractory_steps"]
+    settled = p.u_rest + stimulus[0] + p.tau_m * (p.J @ rates)
+    V = np.concatenate(
+        [settled[k] * (1 - step["leak"][k] ** np.maximum(ages[k] - 1 - r[k], 0)) for k in range(3)]
+    )
+    release = np.concatenate([r[k] - ages[k] for k in range(3)])
+    border = np.concatenate([[0], np.cumsum(circuit.n_neurons)])
+    n, spikes = np.zeros((n_steps, 3), dtype=np.int64), np.zeros((2, n_steps * 24), dtype=np.int64)
+    past = np.tile(rates * p.n_neurons * dt, (step["delay_steps"].max() + 1, 1))
+    n_spikes = microscopic.advance(
+        0, n_steps, 1, 0, dt, step["leak"], step["drive_gain"], step["synaptic_gain"], step["synaptic_decay"], p.J,
+        p.u_rest, step["offset"], r, step["delay_steps"], p.n_neurons, stimulus, border, V, release,
+        -np.log1p(-np.concatenate(uniforms)), rates.copy(), past, np.random.default_rng(2), circuit.n_neurons, n,
+        spikes[0], spikes[1],
+    )  # fmt: skip
+    assert n_spikes == len(expected) > 200
+    assert spikes[0, :n_spikes].tolist() == [t for t, _, _ in expected]
+    assert spikes[1, :n_spikes].tolist() == [int(border[k]) + i for _, k, i in expected]
+    assert n.sum(axis=0).tolist() == [sum(k == j for _, k, _ in expected) for j in range(3)]
+    assert min(n.sum(axis=0)) > 20  # all three populations took part
+
+
+# --- renewal theory ---------------------------------------------------------------------------------------------------
+
+
+def test_intervals_of_an_uncoupled_neuron_follow_renewal_theory():
+    circuit = uncoupled(60)
+    run = simulate_microscopic(circuit, duration=10 * pq.s, time_step=0.05 * pq.ms, n_recorded=60, random_state=3)
+    found = intervals(run)
+    ages = np.arange(0, 1, 1e-5)
+    test = stats.kstest(found, lambda x: 1 - np.interp(x, ages, survival_of(circuit, ages)))
+    assert found.size > 10_000
+    assert test.statistic < 1.63 / math.sqrt(found.size) + 0.002  # the 1 % point, and half a step of rounding
+
+
+@pytest.mark.parametrize("integration", ["exact", "euler"])
+def test_intervals_in_steps_have_the_probabilities_of_the_discrete_scheme(integration):
+    circuit, dt = uncoupled(200), 1e-3
+    run = simulate_microscopic(
+        circuit, duration=10 * pq.s, time_step=1 * pq.ms, integration=integration, n_recorded=200, random_state=4
+    )
+    steps = np.rint(intervals(run) / dt).astype(int)
+    leak = math.exp(-dt / 0.02) if integration == "exact" else 1 - dt / 0.02
+    age = np.arange(1, 400)
+    V = 10 * (1 - leak ** np.maximum(age - 4, 0))
+    p_fire = np.where(age > 4, 1 - np.exp(-np.exp(V - 5) * dt), 0.0)
+    p_interval = p_fire * np.concatenate([[1.0], np.cumprod(1 - p_fire)[:-1]])
+    assert steps.min() > 4
+    edges = np.concatenate([[0], np.arange(13, 70, 3), [399]])
+    observed = np.histogram(steps, edges + 0.5)[0]
+    expected = steps.size * np.diff(np.concatenate([[0.0], np.cumsum(p_interval)])[edges])
+    assert stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
+
+
+def test_an_asynchronous_start_is_stationary_from_the_first_bin():
+    circuit = uncoupled(40_000)
+    run = simulate_microscopic(
+        circuit, duration=60 * pq.ms, bin_size=4 * pq.ms, time_step=0.1 * pq.ms, initial_rate=7 * pq.Hz, random_state=5
+    )
+    rate = renewal_rate(circuit)
+    sd = math.sqrt(rate / (40_000 * 0.004))
+    assert np.abs(run.activity[:, 0] - rate).max() < 4 * sd + 0.005 * rate
+    silent = uncoupled(50, u_rest=-30 * pq.mV)  # never fires: every neuron is old
+    assert simulate_microscopic(silent, duration=20 * pq.ms, random_state=5).n.sum() == 0
+
+
+def test_a_step_of_the_stimulus_moves_the_rate_to_the_one_of_the_new_rest():
+    circuit, N = uncoupled(3000), 3000
+    drive = np.zeros((500, 1))
+    drive[250:] = 3
+    run = simulate_microscopic(
+        circuit, duration=1 * pq.s, stimulus=drive * pq.mV, time_step=0.1 * pq.ms, random_state=6
+    )
+    for part, u_rest in ((slice(0, 250), 10), (slice(300, 500), 13)):
+        rate = renewal_rate(circuit.replace(u_rest=u_rest * pq.mV))
+        found, duration = run.activity[part].mean(), 0.002 * len(run.activity[part])
+        assert found == pytest.approx(rate, abs=4 * math.sqrt(rate / (N * duration)) + 0.005 * rate)
+
+
+# --- the paper's networks ---------------------------------------------------------------------------------------------
+
+
+def dominance(run, threshold=5.0):
+    """+1 / -1 per 100 ms window: whether E1 or E2 won last, 0 before; a switch needs a difference beyond ± 5 Hz."""
+    difference = run.activity[:, 0] - run.activity[:, 1]
+    winner, state = 0, np.zeros(len(difference), dtype=int)
+    for i, d in enumerate(difference):
+        winner = 1 if d > threshold else -1 if d < -threshold else winner
+        state[i] = winner
+    return state
+
+
+WINNER_TAKE_ALL_RATES = [("exact", 18.55, 6.39, 24.57), ("euler", 18.77, 6.16, 24.60)]  # high, low, inhibitory (Hz)
+
+
+def rates_and_switches(integration, seed):
+    run = simulate_microscopic(
+        winner_take_all(), duration=80 * pq.s, bin_size=100 * pq.ms, integration=integration, random_state=seed
+    )
+    state, A = dominance(run), run.activity
+    winning = np.concatenate([A[state == 1, 0], A[state == -1, 1]]).mean()
+    losing = np.concatenate([A[state == 1, 1], A[state == -1, 0]]).mean()
+    return winning, losing, A[:, 2].mean(), np.count_nonzero(np.diff(state[state != 0]))
+
+
+@pytest.mark.parametrize(("integration", "high", "low", "inhibitory"), WINNER_TAKE_ALL_RATES)
+def test_winner_take_all_has_the_known_rates_and_switches(integration, high, low, inhibitory):
+    winning, losing, inhibition, n_switches = rates_and_switches(integration, seed=7)
+    # runs of this length spread by 0.09 Hz, but by 0.004 Hz in the inhibitory population, which tells the two apart
+    assert winning == pytest.approx(high, abs=0.3)
+    assert losing == pytest.approx(low, abs=0.3)
+    assert inhibition == pytest.approx(inhibitory, abs=0.015)
+    assert 3 <= n_switches <= 24  # about 12 expected (15 per 100 s), strongly variable
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("integration", "high", "low", "inhibitory"), WINNER_TAKE_ALL_RATES)
+def test_winner_take_all_has_the_known_rates_in_many_runs(integration, high, low, inhibitory):
+    winning, losing, inhibition, n_switches = np.mean([rates_and_switches(integration, s) for s in range(16)], axis=0)
+    assert winning == pytest.approx(high, abs=0.08)
+    assert losing == pytest.approx(low, abs=0.08)
+    assert inhibition == pytest.approx(inhibitory, abs=0.01)
+    assert 7 < n_switches < 16
+
+
+@pytest.mark.parametrize(("J", "low", "high"), [(57, 0, 0), (60, 25, 37), (61, 38, 39), (62, 67, 69), (65, 75, 79)])
+def test_one_population_falls_silent_clusters_or_synchronises_with_its_coupling(J, low, high):
+    run = simulate_microscopic(
+        single_population(J * pq.mV), duration=5 * pq.s, bin_size=1 * pq.ms, time_step=1 * pq.ms, integration="euler",
+        initial_rate=20 * pq.Hz, random_state=8,
+    )  # fmt: skip
+    assert run.activity[:50].mean() == pytest.approx(20, abs=6)
+    assert low <= run.activity[-1000:].mean() <= high
+
+
+def test_the_paper_circuits_leave_free_what_the_paper_fits():
+    space = ParameterSpace(winner_take_all())
+    assert space.n_free == 12 and set(space.names[:3]) == {"J_e1", "J_e2", "J_i"}
+    assert ParameterSpace(single_population()).names == ("J[E←E]",)
+    assert single_population().J.magnitude.tolist() == [[60.32]]
+
+
+# --- what the arguments promise ---------------------------------------------------------------------------------------
+
+
+def test_refractory_neurons_stay_silent_for_the_whole_period():
+    wild = dict(u_rest=300 * pq.mV, threshold=1 * pq.mV, free=())
+    for t_ref in (0.0, 1.0, 4.0):
+        run = simulate_microscopic(
+            uncoupled(20, **wild, t_ref=t_ref * pq.ms), duration=0.2 * pq.s, n_recorded=20, random_state=9
+        )
+        shortest = intervals(run).min()
+        assert t_ref * 1e-3 + 0.9e-4 < shortest < t_ref * 1e-3 + 1.2e-3
+
+
+@pytest.mark.parametrize("delay", [0, 1, 10])
+def test_a_spike_arrives_one_step_and_the_delay_later(delay):
+    circuit = Circuit(
+        [50, 50],
+        J=[[0, 0], [400, 0]] * pq.mV,
+        u_rest=-20 * pq.mV,
+        delay=[delay, 3] * pq.ms,  # the delay is the one of the source
+        tau_syn=3 * pq.ms,
+    )
+    pulse = np.zeros((60, 2))
+    pulse[20, 0] = 3000
+    run = simulate_microscopic(
+        circuit, duration=60 * pq.ms, bin_size=1 * pq.ms, time_step=1 * pq.ms, stimulus=pulse * pq.mV, random_state=10
+    )
+    assert run.n[:20].sum() == 0 and run.n[20, 0] == 50
+    assert np.flatnonzero(run.n[:, 1])[0] == 21 + delay
+
+
+def test_the_same_seed_gives_the_same_spikes_and_another_one_others():
+    def run(random_state, **more):
+        return simulate_microscopic(winner_take_all(), duration=0.2 * pq.s, random_state=random_state, **more).n
+
+    first = run(1)
+    assert np.array_equal(first, run(1)) and not np.array_equal(first, run(2))
+    assert np.array_equal(first, run(np.random.default_rng(1)))
+    assert np.array_equal(first, run(np.random.SeedSequence(1)))
+    assert np.array_equal(run(np.random.RandomState(3)), run(np.random.RandomState(3)))
+    assert not np.array_equal(run(None), run(None))
+    generator = np.random.default_rng(1)
+    assert not np.array_equal(run(generator), run(generator))
+    assert np.array_equal(first, run(1, n_recorded=[400, 3, 0]))
+    with pytest.raises(ValueError, match="random_state is 'dice'"):
+        generator_from("dice")
+
+
+def test_spike_trains_of_all_neurons_add_up_to_the_counts():
+    circuit = Circuit([30, 20], names=["E", "I"], u_rest=12 * pq.mV, threshold=6 * pq.mV)
+    run = simulate_microscopic(
+        circuit, duration=1 * pq.s, bin_size=5 * pq.ms, t_start=-0.3 * pq.s, n_recorded=[30, 20], random_state=11
+    )
+    assert [train.annotations["population"] for train in run.spiketrains] == ["E"] * 30 + ["I"] * 20
+    assert [train.annotations["unit_id"] for train in run.spiketrains] == list(range(50))
+    assert all(float(train.t_start) == -0.3 and float(train.t_stop) == pytest.approx(0.7) for train in run.spiketrains)
+    edges = -0.3 + np.arange(201) * 0.005
+    for k, trains in enumerate((run.spiketrains[:30], run.spiketrains[30:])):
+        pooled = np.concatenate([train.magnitude for train in trains])
+        assert np.array_equal(np.histogram(pooled, edges)[0], run.n[:, k])
+    assert run.n.sum() > 300 and run.names == ("E", "I") and run.times[0] == pytest.approx(-0.2975)
+
+
+def test_recording_takes_one_number_or_one_per_population_or_none():
+    circuit = Circuit([30, 20], names=["E", "I"])
+    for n_recorded, names in ((2, "EEII"), ([0, 1], "I"), (0, "")):
+        run = simulate_microscopic(circuit, duration=10 * pq.ms, n_recorded=n_recorded, random_state=1)
+        assert "".join(train.annotations["population"] for train in run.spiketrains) == names
+    assert simulate_microscopic(circuit, duration=10 * pq.ms, random_state=1).spiketrains is None
+
+
+def test_long_recordings_in_pieces_are_the_same_as_in_one(monkeypatch):
+    import neulvm_neo.simulation as simulation
+
+    def run():
+        return simulate_microscopic(uncoupled(20), duration=0.2 * pq.s, n_recorded=20, random_state=12)
+
+    whole = run()
+    monkeypatch.setattr(simulation, "_SPIKES_AT_ONCE", 333)
+    pieces = run()
+    assert np.array_equal(whole.n, pieces.n)
+    for a, b in zip(whole.spiketrains, pieces.spiketrains, strict=True):
+        assert a.magnitude.tolist() == b.magnitude.tolist()
+
+
+def test_every_form_of_the_same_stimulus_gives_the_same_spikes():
+    circuit = uncoupled(50, resistance=100 * pq.MOhm)
+    drive = 3 * np.sin(np.arange(100) / 5)[:, None]
+
+    def run(stimulus):
+        return simulate_microscopic(circuit, duration=0.2 * pq.s, stimulus=stimulus, random_state=13).n
+
+    as_voltage = run(drive * pq.mV)
+    signal = neo.AnalogSignal(drive, units="mV", sampling_rate=500 * pq.Hz, t_start=0 * pq.s)
+    assert np.array_equal(as_voltage, run(drive * 10 * pq.pA))
+    assert np.array_equal(as_voltage, run(signal))
+    assert np.array_equal(as_voltage, run(lambda t: 3 * np.sin((t.magnitude / 0.002 - 0.5) / 5)[:, None] * pq.mV))
+    assert not np.array_equal(as_voltage, run(None))
+
+
+def test_warm_up_is_simulated_and_thrown_away():
+    circuit = uncoupled(5)
+    long = simulate_microscopic(circuit, duration=0.3 * pq.s, warm_up=0 * pq.s, random_state=14)
+    late = simulate_microscopic(circuit, duration=0.2 * pq.s, warm_up=0.1 * pq.s, n_recorded=5, random_state=14)
+    assert np.array_equal(long.n[50:], late.n)
+    assert sum(train.size for train in late.spiketrains) == late.n.sum()
+
+
+def test_rounding_of_times_in_floats_does_not_change_the_number_of_bins():
+    run = simulate_microscopic(uncoupled(5), duration=0.3 * pq.s, bin_size=0.002 * pq.s, random_state=1)
+    assert run.n.shape == (150, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (dict(duration=1.0), TypeError, "duration has no unit"),
+        (dict(duration=0 * pq.s), ValueError, "duration is 0.0 s; expected one time above 0"),
+        (dict(duration=[1, 2] * pq.s), ValueError, "duration is .* expected one time"),
+        (dict(duration=1.001 * pq.s), ValueError, "duration 1001 ms is not a whole number of bin_size .*try 1000 ms"),
+        (dict(bin_size=0.5 * pq.ms), ValueError, "bin_size 0.5 ms is not a whole number of time_step .*try 0.4 ms"),
+        (dict(time_step=-1 * pq.ms), ValueError, "time_step is -0.001 s"),
+        (dict(warm_up=-1 * pq.ms), ValueError, "warm_up is -0.001 s; expected one time of at least 0"),
+        (dict(integration="heun"), ValueError, "integration is 'heun'; expected one of exact, euler"),
+        (dict(integration="euler", time_step=20 * pq.ms, bin_size=20 * pq.ms), ValueError, "not below tau_m 20 ms"),
+        (dict(initial_rate=5), TypeError, "initial_rate has no unit"),
+        (dict(initial_rate=[5, 5] * pq.Hz), ValueError, "initial_rate is .* one or 1 rates"),
+        (dict(initial_rate=-5 * pq.Hz), ValueError, "rates of at least 0"),
+        (dict(n_recorded=101), ValueError, "n_recorded is 101; .* population sizes"),
+        (dict(n_recorded=[1, 1]), ValueError, "n_recorded"),
+        (dict(n_recorded=2.5), ValueError, "n_recorded"),
+        (dict(stimulus=[1, 2] * pq.mV), ValueError, "stimulus has shape"),
+        (dict(stimulus=1 * pq.pA), ValueError, "no membrane resistance"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_by_name(arguments, error, message):
+    with pytest.raises(error, match=message):
+        simulate_microscopic(uncoupled(), **{"duration": 1 * pq.s, **arguments})
