@@ -75,7 +75,9 @@ else:
             If no format of `FORMATS` has this suffix.
         """
         if _suffix(path) not in FORMATS:
-            raise ValueError(f"{_os.fspath(path)}: no format to write with this suffix; known are {', '.join(FORMATS)}.")
+            raise ValueError(
+                f"{_os.fspath(path)}: no format to write with this suffix; known are {', '.join(FORMATS)}."
+            )
         _, writer = FORMATS[_suffix(path)]
         _function(writer)(path, block, **options)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from neulvm_neo import units
 
-from .nwb_writer import new_file
+from .new_files import new_file
 
 
 def read(path):
@@ -57,7 +57,9 @@ def read(path):
     block, segment = neo.Block(file_origin=os.path.basename(path)), neo.Segment(index=0)
     for unit_id in np.unique(table[:, 0]):
         times = np.sort(table[table[:, 0] == unit_id, 1])
-        segment.spiketrains.append(units.spike_train(times, start, stop, name=f"unit {int(unit_id)}", unit_id=int(unit_id)))
+        segment.spiketrains.append(
+            units.spike_train(times, start, stop, name=f"unit {int(unit_id)}", unit_id=int(unit_id))
+        )
     block.segments.append(segment)
     return block
 
@@ -74,11 +76,18 @@ def write(path, block, *, overwrite=False):
     """
     trials = units.neo_trials(block)
     if len(trials) > 1:
-        raise ValueError(f"{os.fspath(path)}: this format holds one trial, the Block has {len(trials)}; write them one by one.")
+        raise ValueError(
+            f"{os.fspath(path)}: this format holds one trial, the Block has {len(trials)}; write them one by one."
+        )
     trains = [units.spike_train_times(train) for train in trials[0]]
     if len({(start, stop) for _, start, stop in trains}) > 1 or not all(times.size for times, _, _ in trains):
-        raise ValueError(f"{os.fspath(path)}: this format needs a common window and a spike in every unit; use another.")
-    with new_file(path, overwrite=overwrite) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        raise ValueError(
+            f"{os.fspath(path)}: this format needs a common window and a spike in every unit; use another."
+        )
+    with (
+        new_file(path, suffixes=(".spikes",), overwrite=overwrite) as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
         file.write(f"# observed {trains[0][1]!r} {trains[0][2]!r}\n")
         for i, (train, (times, _, _)) in enumerate(zip(trials[0], trains, strict=True)):
             file.writelines(f"{train.annotations.get('unit_id', i)} {float(time)!r}\n" for time in times)

@@ -1,4 +1,4 @@
-"""Fit files: a `FitResult` as arrays and JSON in one ``.npz``, without pickle, so that it can be shared and opened anywhere."""
+"""Fit files: a `FitResult` as arrays and JSON in one ``.npz``, without pickle, so that anybody can open it."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import numpy as np
 
 from neulvm_neo.results import FitResult, PopulationActivity
 
-from .nwb_writer import new_file
+from .new_files import new_file
 
 FORMAT = "neulvm-fit"
 VERSION = 1  # raise it when a reader of the version before would misread the file
@@ -38,7 +38,7 @@ def save_fit(path, result, *, overwrite=False):
     FileExistsError
         If the file exists and `overwrite` is False.
     TypeError
-        If the trace or the settings hold something that is neither text, number, bool, None, array, list, tuple nor dict.
+        If the trace or the settings hold something other than text, numbers, bools, None, arrays, lists, tuples, dicts.
     ValueError
         If the name does not end in ``.npz``, or an activity carries spike trains (`write_nwb` is the place for those).
 
@@ -58,8 +58,6 @@ def save_fit(path, result, *, overwrite=False):
     ...     load_fit(folder + "/fit.npz").log_likelihood
     -12.5
     """
-    if not os.fspath(path).lower().endswith(".npz"):
-        raise ValueError(f"{os.fspath(path)}: the name of a fit file must end in .npz.")
     arrays = {}
     header = {
         "format": FORMAT,
@@ -73,7 +71,7 @@ def save_fit(path, result, *, overwrite=False):
         "settings": _packed(result.settings, "settings", arrays),
     }
     arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    with new_file(path, overwrite=overwrite) as temporary, open(temporary, "wb") as file:
+    with new_file(path, suffixes=(".npz",), overwrite=overwrite) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -103,20 +101,26 @@ def load_fit(path):
             circuit=Circuit.from_dict(header["circuit"]),
             labels=tuple(header["labels"]),
             neuron_ids=tuple(header["neuron_ids"]),
-            activities=tuple(_unpacked_activity(activity, i, arrays) for i, activity in enumerate(header["activities"])),
+            activities=tuple(
+                _unpacked_activity(activity, i, arrays) for i, activity in enumerate(header["activities"])
+            ),
             trace=tuple(_unpacked(header["trace"], arrays)),
             settings=_unpacked(header["settings"], arrays),
             **{name: _unpacked(header[name], arrays) for name in _PLAIN},
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise FitFileError(f"{os.fspath(path)}: the fit is incomplete ({type(error).__name__}: {error}); save it again.") from error
+        raise FitFileError(
+            f"{os.fspath(path)}: the fit is incomplete ({type(error).__name__}: {error}); save it again."
+        ) from error
 
 
 def _read(path):
     """Header and arrays of the archive, after making sure that it is one of ours and not of a later version."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"{os.fspath(path)}: there is no such file; check the path.")
-    foreign = f"{os.fspath(path)}: not a fit file; expected an .npz that neulvm-neo saved (`neulvm fit --save`, `save_fit`)"
+    foreign = (
+        f"{os.fspath(path)}: not a fit file; expected an .npz that neulvm-neo saved (`neulvm fit --save`, `save_fit`)"
+    )
     if not zipfile.is_zipfile(path):
         raise FitFileError(f"{foreign}.")
     try:
@@ -139,22 +143,30 @@ def _read(path):
 
 def _packed_activity(activity, i, arrays):
     if activity.spiketrains is not None:
-        raise ValueError("an activity of the fit carries spike trains, which fit files do not hold; write them with write_nwb.")
+        raise ValueError(
+            "an activity of the fit carries spike trains, which fit files do not hold; write them with write_nwb."
+        )
     for name in _ACTIVITY_ARRAYS:
         if getattr(activity, name) is not None:
             arrays[f"activities/{i}/{name}"] = np.asarray(getattr(activity, name))
-    return {"bin_size": float(activity.bin_size), "t_start": float(activity.t_start), "names": [str(name) for name in activity.names]}
+    return {
+        "bin_size": float(activity.bin_size),
+        "t_start": float(activity.t_start),
+        "names": [str(name) for name in activity.names],
+    }
 
 
 def _unpacked_activity(activity, i, arrays):
     values = {name: arrays.get(f"activities/{i}/{name}") for name in _ACTIVITY_ARRAYS}
     if values["n"] is None or values["n_neurons"] is None:
         raise KeyError(f"activities/{i}/n")
-    return PopulationActivity(**values, bin_size=activity["bin_size"], t_start=activity["t_start"], names=tuple(activity["names"]))
+    return PopulationActivity(
+        **values, bin_size=activity["bin_size"], t_start=activity["t_start"], names=tuple(activity["names"])
+    )
 
 
 def _packed(value, name, arrays):
-    """JSON for plain values (floats survive it exactly); arrays go to `arrays`, and arrays and tuples leave a tagged list."""
+    """Plain values for JSON, which keeps floats exactly; arrays go to `arrays`, containers are tagged."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (str, bool, int, float)):
@@ -167,7 +179,9 @@ def _packed(value, name, arrays):
         return {type(value).__name__: [_packed(item, f"{name}[{i}]", arrays) for i, item in enumerate(value)]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: _packed(item, f"{name}[{key!r}]", arrays) for key, item in value.items()}}
-    raise TypeError(f"{name} is a {type(value).__name__}, which a fit file cannot hold; use text, numbers, arrays, lists or dicts.")
+    raise TypeError(
+        f"{name} is a {type(value).__name__}, which a fit file cannot hold; use text, numbers, arrays, lists or dicts."
+    )
 
 
 def _unpacked(value, arrays):

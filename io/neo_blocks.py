@@ -5,9 +5,10 @@ import os
 
 import numpy as np
 
-from .nwb_writer import new_file
+from .new_files import new_file
+from .nwb import read_nwb
 
-UNASSIGNED = "unassigned"
+UNASSIGNED = "unassigned"  # label of units that were not fitted
 
 
 def read_block(path):
@@ -16,7 +17,8 @@ def read_block(path):
     Parameters
     ----------
     path : str or os.PathLike
-        Neo chooses the format by the suffix. A ``.pkl`` can run code when it is opened: only from people you trust.
+        Neo chooses the format by the suffix; for ``.nwb`` this is `read_nwb`.
+        A ``.pkl`` can run code when it is opened: only from people you trust.
 
     Returns
     -------
@@ -31,19 +33,23 @@ def read_block(path):
     """
     from neo.io import get_io
 
+    if _suffix(path) == ".nwb":  # Neo's own reader of NWB loses units, trials and most files altogether
+        return read_nwb(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{os.fspath(path)}: there is no such file; check the path.")
     try:
         reader = _nix(path, "ro") if _suffix(path) == ".nix" else get_io(os.fspath(path))
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"{os.fspath(path)}: no format of Neo fits this name ({error}); convert the file to NWB.") from error
+        raise ValueError(
+            f"{os.fspath(path)}: no format of Neo fits this name ({error}); convert the file to NWB."
+        ) from error
     try:
         block = reader.read_block()
     except Exception as error:  # Neo's readers raise whatever their format makes them stumble over
         reason = (str(error).splitlines() or [""])[0][:300]
         name = type(reader).__name__
         raise ValueError(
-            f"{os.fspath(path)}: Neo's {name} cannot read it ({type(error).__name__}: {reason}); check or convert the file."
+            f"{os.fspath(path)}: Neo's {name} cannot read it ({type(error).__name__}: {reason}); check the file."
         ) from error
     finally:
         if hasattr(reader, "close"):
@@ -90,7 +96,8 @@ def annotated_block(block, result):
 
     if len(block.segments) != len(result.activities):
         raise ValueError(
-            f"the Block has {len(block.segments)} Segments, the fit {len(result.activities)} trials; give the Block that was fitted."
+            f"the Block has {len(block.segments)} Segments, the fit {len(result.activities)} trials; "
+            "give the Block that was fitted."
         )
     block = copy.deepcopy(block)
     label_of = dict(zip(map(str, result.neuron_ids), result.labels, strict=True))
@@ -100,7 +107,9 @@ def annotated_block(block, result):
     for segment, activity in zip(block.segments, result.activities, strict=True):
         neurons = [_neuron_id(train, i) for i, train in enumerate(segment.spiketrains)]
         if missing := sorted(set(label_of) - set(neurons)):
-            raise ValueError(f"the Block lacks the neurons {', '.join(missing[:10])} of the fit; give the Block that was fitted.")
+            raise ValueError(
+                f"the Block lacks the neurons {', '.join(missing[:10])} of the fit; give the Block that was fitted."
+            )
         for train, neuron in zip(segment.spiketrains, neurons, strict=True):
             label = str(label_of.get(neuron, UNASSIGNED))
             train.annotate(neulvm_population=label)
@@ -125,9 +134,9 @@ def write_block(path, block, *, overwrite=False):
     Parameters
     ----------
     path : str or os.PathLike
-        The suffix decides. ``.nix`` (needs the package nixio) keeps everything, also groups and channel views, in an open
-        HDF5 layout: the file to keep. ``.pkl`` is Neo's pickle: as complete, but tied to the versions that wrote it, and
-        unsafe to open from strangers. For exchange use `write_nwb`, which writes the spike trains only.
+        The suffix decides. ``.nix`` (needs the package nixio) keeps everything, also groups and channel views, in an
+        open HDF5 layout: the file to keep. ``.pkl`` is Neo's pickle: as complete, but tied to the versions that wrote
+        it, and unsafe to open from strangers. For exchange use `write_nwb`, which writes the spike trains only.
     block : neo.Block
         Not altered (Neo's own writers would leave marks in it).
     overwrite : bool, default False
@@ -144,13 +153,10 @@ def write_block(path, block, *, overwrite=False):
     """
     from neo.io import PickleIO
 
-    suffix = _suffix(path)
-    if suffix not in (".nix", ".pkl"):
-        raise ValueError(f"{os.fspath(path)}: a Block can be written as .nix or .pkl (or its spike trains as .nwb); change the suffix.")
-    with new_file(path, overwrite=overwrite) as temporary:
-        writer = _nix(temporary, "ow") if suffix == ".nix" else PickleIO(temporary)
+    with new_file(path, suffixes=(".nix", ".pkl"), overwrite=overwrite) as temporary:
+        writer = _nix(temporary, "ow") if _suffix(path) == ".nix" else PickleIO(temporary)
         writer.write_block(copy.deepcopy(block))
-        if suffix == ".nix":
+        if hasattr(writer, "close"):
             writer.close()
 
 
@@ -171,7 +177,9 @@ def _nix(path, mode):
 
         return NixIO(os.fspath(path), mode)
     except (ImportError, ModuleNotFoundError) as error:
-        raise ImportError(f"{os.fspath(path)}: .nix files need the package nixio; `pip install nixio`, or use .pkl.") from error
+        raise ImportError(
+            f"{os.fspath(path)}: .nix files need the package nixio; `pip install nixio`, or use .pkl."
+        ) from error
 
 
 def _suffix(path):

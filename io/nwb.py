@@ -50,8 +50,8 @@ def read_nwb(path, *, units=None, trials=None, window=None):
     Warns
     -----
     UserWarning
-        Once per call, if spike times were dropped (not finite, outside ``obs_intervals``) or had to be sorted, or trials
-        were left out, or a window reaches beyond what was recorded.
+        Once per call, if spike times were dropped (not finite, outside ``obs_intervals``) or had to be sorted, or
+        trials were left out, or a window reaches beyond what was recorded.
 
     Notes
     -----
@@ -63,8 +63,8 @@ def read_nwb(path, *, units=None, trials=None, window=None):
       ``invalid_times``). The start is moved to 0 if that adds a silence no longer than 1 % of the recording (or than
       its mean interval between spikes): a recording whose clock starts at 4397 s was not silent before. Logged (info).
 
-    A window and trials are half-open, so that a spike on the border of two trials counts once. A window must be observed
-    from its first to its last moment; gaps inside split it into Segments.
+    A window and trials are half-open, so that a spike on the border of two trials counts once. A window must be
+    observed at its start and its end; gaps inside split it into Segments.
 
     Examples
     --------
@@ -99,7 +99,9 @@ def read_nwb(path, *, units=None, trials=None, window=None):
     for index, (piece, of_piece) in enumerate(zip(stretches, trains, strict=True)):
         segment = neo.Segment(name=piece.name, index=index)
         segment.annotate(**piece.annotations)
-        for times, limits_of_unit, of_unit in zip(of_piece, map(piece.limits, range(len(rows))), annotations, strict=True):
+        for times, limits_of_unit, of_unit in zip(
+            of_piece, map(piece.limits, range(len(rows))), annotations, strict=True
+        ):
             train = unit_boundary.spike_train(times, *limits_of_unit, name=f"unit {of_unit['unit_id']}")
             train.annotate(**of_unit)  # not as arguments: a column may well be called "name" or "units"
             segment.spiketrains.append(train)
@@ -117,15 +119,22 @@ def _selected_rows(ids, units, path):
         raise refusal(path, "units is empty; give unit ids, a mask, or None for all.")
     if all(isinstance(value, (bool, np.bool_)) for value in wanted):
         if len(wanted) != len(ids) or not any(wanted):
-            raise refusal(path, f"units, as a mask, has {len(wanted)} entries and {sum(wanted)} True; it needs {len(ids)} and one.")
+            raise refusal(
+                path,
+                f"units, as a mask, has {len(wanted)} entries and {sum(wanted)} True; it needs {len(ids)} and one.",
+            )
         return np.flatnonzero(wanted)
     if len(set(ids)) < len(ids):
-        raise refusal(path, f"units.id holds duplicates, so ids do not name units; select with a mask of {len(ids)} bools.")
+        raise refusal(
+            path, f"units.id holds duplicates, so ids do not name units; select with a mask of {len(ids)} bools."
+        )
     try:
         numbers = [int(value) for value in wanted]
     except (TypeError, ValueError):
         numbers = None
-    if numbers is None or any(not isinstance(value, str) and value != number for value, number in zip(wanted, numbers, strict=True)):
+    if numbers is None or any(
+        not isinstance(value, str) and value != number for value, number in zip(wanted, numbers, strict=True)
+    ):
         raise refusal(path, f"units={units!r} are neither unit ids (integers) nor a mask (bools).")
     if unknown := [number for number in numbers if number not in set(ids)]:
         raise refusal(path, f"units.id does not hold {_listed(unknown)}; it holds {_listed(ids)}.")
@@ -138,14 +147,16 @@ def _window_in_seconds(window):
     try:
         low, high = (float(edge.rescale(pq.s)) if isinstance(edge, pq.Quantity) else float(edge) for edge in window)
     except (TypeError, ValueError):
-        raise NWBReadError(f"window={window!r} is not a pair of times; give (start, stop) in s or as Quantities.") from None
+        raise NWBReadError(
+            f"window={window!r} is not a pair of times; give (start, stop) in s or as Quantities."
+        ) from None
     if not (np.isfinite(low) and np.isfinite(high) and high > low):
         raise NWBReadError(f"window=({low:g}, {high:g}) s is empty; give (start, stop) with start before stop.")
     return low, high
 
 
 def _read_trains(table, rows, ids, stretches, whole, notes):
-    """trains[piece][unit]: times in s. What was repaired, or left out of a `whole` recording, is appended to `notes`."""
+    """trains[piece][unit]: times in s. What was repaired, or left out of a `whole` recording, goes to `notes`."""
     data, ends = table["spike_times"].target.data, np.asarray(table["spike_times"].data[:], dtype=np.int64)
     starts = np.concatenate([[0], ends[:-1]])
     low, high = min(piece.start for piece in stretches), max(piece.stop for piece in stretches)
@@ -168,7 +179,9 @@ def _read_trains(table, rows, ids, stretches, whole, notes):
         if whole and n_outside + times.size > n_kept:
             outside[ids[row]] = int(n_outside + times.size - n_kept)
     if not_finite:
-        notes.append(f"{sum(not_finite.values())} spike times that are not finite were dropped (units {_listed(not_finite)})")
+        notes.append(
+            f"{sum(not_finite.values())} spike times that are not finite were dropped (units {_listed(not_finite)})"
+        )
     if unsorted:
         notes.append(f"spike times were out of order and have been sorted (units {_listed(unsorted)})")
     if outside:

@@ -10,23 +10,34 @@ import json
 import logging
 import os
 import shutil
-import uuid
 
 import numpy as np
 
 from neulvm_neo import units as unit_boundary
 
+from .neo_blocks import UNASSIGNED
+from .new_files import new_file
 from .nwb_file import checked_units, open_nwb, quiet_pynwb
-from .nwb_writer import check_suffix, new_file
+from .nwb_objects import (
+    add_column,
+    add_region_column,
+    add_table,
+    add_time_series,
+    processing_module,
+    remove_column,
+    table_namespace,
+)
 
 logger = logging.getLogger(__name__)
 
-UNASSIGNED = "unassigned"
 _COLUMN = "neulvm_population"
-_MODULE = "ecephys"
+_MODULE, _MODULE_DESCRIPTION = "ecephys", "Processed extracellular electrophysiology data."
 _ACTIVITY, _EXPECTED, _STD = "PopulationActivity", "ExpectedPopulationActivity", "PopulationActivityStd"
 _POPULATIONS, _FIT = "Populations", "PopulationFit"
-_OURS = "neuLVM"  # every description of ours contains it: by this an earlier annotation is known from somebody else's data
+_OURS = (
+    "neuLVM"  # every description of ours contains it: by this an earlier annotation is known from somebody else's data
+)
+_COLUMN_DESCRIPTION = f"Population of the unit in the fitted {_OURS}; {UNASSIGNED!r} if it was not fitted."
 _SAME_GRID = 1e-6  # trials whose bins continue each other to this share of a bin form one regular series
 
 
@@ -62,11 +73,11 @@ def annotate_nwb(path, out, result, *, overwrite=False):
     Added are, and nothing else changes:
 
     - ``units["neulvm_population"]``: name of the population, ``"unassigned"`` for units that were not fitted;
-    - ``processing/ecephys/PopulationActivity``: TimeSeries in Hz, (time, population); time stamps are the left edges of the
-      bins; ``ExpectedPopulationActivity`` and ``PopulationActivityStd`` likewise where the fit has them. Several trials
-      are stacked in time, and ``control`` holds the trial of every sample;
-    - ``processing/ecephys/Populations``: one row per population, with its units, size and parameters (a single population
-      is followed by a row ``unassigned`` without parameters, for a table of one row is bad practice in NWB);
+    - ``processing/ecephys/PopulationActivity``: TimeSeries in Hz, (time, population), stamped with the left edges of
+      the bins; ``ExpectedPopulationActivity`` and ``PopulationActivityStd`` likewise where the fit has them. Several
+      trials are stacked in time, and ``control`` holds the trial of every sample;
+    - ``processing/ecephys/Populations``: one row per population, with its units, size and parameters (a single
+      population is followed by a row ``unassigned`` without parameters: a table of one row is bad practice in NWB);
     - ``processing/ecephys/PopulationFit``: log-likelihood, settings and software, as text.
 
     An earlier annotation by this function is replaced. The file keeps its NWB schema, and its links to other files are
@@ -79,28 +90,31 @@ def annotate_nwb(path, out, result, *, overwrite=False):
     """
     import h5py
 
-    check_suffix(out, ".nwb")
-    with open_nwb(path) as nwb:
-        _, ids = checked_units(nwb, path)
-    labels = _labels(ids, result, path)
-    series = _series(result)
-    with new_file(out, overwrite=overwrite) as temporary:
+    with new_file(out, suffixes=(".nwb",), overwrite=overwrite) as temporary:
+        with open_nwb(path) as nwb:
+            _, ids = checked_units(nwb, path)
+        labels = _labels(ids, result, path)
+        series = _series(result)
         before = _validation_errors(path)
         shutil.copyfile(path, temporary)
         with h5py.File(temporary, "r+") as file:
+            units, module = file["units"], processing_module(file, _MODULE, _MODULE_DESCRIPTION)
             _remove_earlier(file, path)
-            _write_column(file["units"], labels)
-            _write_series(_module(file), series, result)
-            _write_populations(_module(file), file["units"], labels, result)
-            _write_fit(_module(file), file["units"], result)
+            namespace = table_namespace(units)
+            add_column(units, _COLUMN, labels, _COLUMN_DESCRIPTION, namespace)
+            _write_series(module, series, result)
+            _write_populations(module, units, labels, result, namespace)
+            add_table(module, _FIT, f"How the {_OURS} was fitted, and how well.", _summary(result), namespace)
         if new := [error for error in _validation_errors(temporary) if error not in before]:
-            raise RuntimeError(f"{os.fspath(out)}: the annotated file would not be valid NWB and was not written: {'; '.join(new)}")
+            raise RuntimeError(
+                f"{os.fspath(out)}: the annotated file would not be valid NWB and was not written: {'; '.join(new)}"
+            )
         _check_reads_back(temporary, labels, series, result)
         shutil.copymode(path, temporary)
     logger.info("%s: annotated with %d populations.", os.fspath(out), len(result.names))
 
 
-# --- what is to be written ---------------------------------------------------------------------------------------------
+# --- what is to be written --------------------------------------------------------------------------------------------
 
 
 def _labels(ids, result, path):
@@ -114,7 +128,9 @@ def _labels(ids, result, path):
             "annotate the file that was fitted (its neurons are named by the annotation unit_id that read_nwb gives)."
         )
     if strange := sorted(set(result.labels) - set(result.names) - {UNASSIGNED}):
-        raise ValueError(f"result.labels names {', '.join(map(str, strange))}, but the populations are {', '.join(result.names)}.")
+        raise ValueError(
+            f"result.labels names {', '.join(map(str, strange))}, but the populations are {', '.join(result.names)}."
+        )
     return [str(label_of.get(str(i), UNASSIGNED)) for i in ids]
 
 
@@ -124,15 +140,30 @@ def _series(result):
         raise ValueError("result.activities is empty; there is no population activity to write.")
     for activity in result.activities:
         if activity.n.ndim != 2 or activity.n.shape[1] != len(result.names):
-            raise ValueError(f"result.activities have the shape {activity.n.shape}, expected (n_bins, {len(result.names)}).")
+            raise ValueError(
+                f"result.activities have the shape {activity.n.shape}, expected (n_bins, {len(result.names)})."
+            )
     columns = f"Columns: {', '.join(result.names)}."
-    series = {_ACTIVITY: ([a.activity for a in result.activities], f"Population activity inferred by {_OURS}: spikes per neuron and second.")}
+    series = {
+        _ACTIVITY: (
+            [a.activity for a in result.activities],
+            f"Population activity inferred by {_OURS}: spikes per neuron and second.",
+        )
+    }
     if all(a.n_bar is not None for a in result.activities):
-        series[_EXPECTED] = ([a.expected_activity for a in result.activities], f"Population activity that {_OURS} expects given the past.")
+        series[_EXPECTED] = (
+            [a.expected_activity for a in result.activities],
+            f"Population activity that {_OURS} expects given the past.",
+        )
     if all(a.n_std is not None for a in result.activities):
-        series[_STD] = ([a.activity_std for a in result.activities], f"Posterior standard deviation of the activity inferred by {_OURS}.")
+        series[_STD] = (
+            [a.activity_std for a in result.activities],
+            f"Posterior standard deviation of the activity inferred by {_OURS}.",
+        )
     order = np.argsort([a.t_start for a in result.activities])
-    return {name: (np.vstack([values[i] for i in order]), f"{text} {columns}") for name, (values, text) in series.items()}
+    return {
+        name: (np.vstack([values[i] for i in order]), f"{text} {columns}") for name, (values, text) in series.items()
+    }
 
 
 def _sample_times(result):
@@ -142,15 +173,22 @@ def _sample_times(result):
     if len(bins) > 1:
         raise ValueError(f"result.activities have different bin sizes {sorted(bins)} s; expected one.")
     trials = [result.activities[i] for i in order]
-    steps = [(later.t_start - (earlier.t_start + earlier.duration)) / earlier.bin_size for earlier, later in zip(trials[:-1], trials[1:], strict=True)]
+    steps = [
+        (later.t_start - (earlier.t_start + earlier.duration)) / earlier.bin_size
+        for earlier, later in zip(trials[:-1], trials[1:], strict=True)
+    ]
     if any(step < -0.5 for step in steps):
-        raise ValueError("the trials of the fit overlap in time, so they cannot stand in one file; read trials with read_nwb(trials=...), which keeps the file's clock.")
+        raise ValueError(
+            "the trials of the fit overlap in time, so they cannot stand in one recording; "
+            "read trials with read_nwb(trials=...), which keeps the file's clock."
+        )
     edges = np.concatenate([a.t_start + np.arange(len(a.n)) * a.bin_size for a in trials])
     trial = np.concatenate([np.full(len(result.activities[i].n), i) for i in order])
     return edges, trial, all(abs(step) < _SAME_GRID for step in steps)
 
 
 def _summary(result):
+    """Columns of the table that says how the fit came about."""
     rows = {
         "software": "neulvm-neo",
         "software_version": result.software_version,
@@ -161,9 +199,13 @@ def _summary(result):
         "status": result.status,
         "bin_size": f"{float(result.activities[0].bin_size)!r} s",
         "n_trials": str(len(result.activities)),
+        "free_parameters": ", ".join(getattr(result.circuit, "free", ())),
         **{f"settings.{key}": _as_text(value) for key, value in result.settings.items()},
     }
-    return list(rows), [str(value) for value in rows.values()]
+    return {
+        "quantity": (list(rows), "What is stated."),
+        "value": ([str(value) for value in rows.values()], "Its value, as text, with its unit where it has one."),
+    }
 
 
 def _as_text(value):
@@ -175,57 +217,61 @@ def _as_text(value):
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-# --- HDF5 as the NWB schema has it -------------------------------------------------------------------------------------
+# --- writing it  ----------------------------------------------------------------------------------------------------
 
 
-def _write_column(units, labels):
-    _vector(units, _COLUMN, labels, f"Population of the unit in the fitted {_OURS}; {UNASSIGNED!r} if it was not fitted.", _table_namespace(units))
-    units.attrs["colnames"] = _texts([*units.attrs["colnames"], _COLUMN])
+def _remove_earlier(file, path):
+    """Remove an earlier annotation of ours; refuse to touch somebody else's object of the same name."""
+    units, module = file["units"], file.get(f"processing/{_MODULE}", {})
+    earlier = [(units, _COLUMN)] + [(module, name) for name in (_ACTIVITY, _EXPECTED, _STD, _POPULATIONS, _FIT)]
+    earlier = [(parent, name) for parent, name in earlier if name in parent]
+    for parent, name in earlier:
+        if _OURS not in str(parent[name].attrs.get("description", "")):
+            raise ValueError(
+                f"{os.fspath(path)}: {parent[name].name} was not written by neulvm-neo and is left alone; rename it."
+            )
+    for parent, name in earlier:
+        if parent == units:
+            remove_column(units, name)
+        else:
+            del parent[name]
 
 
 def _write_series(module, series, result):
     edges, trial, regular = _sample_times(result)
+    n_trials = len(result.activities)
     for name, (values, description) in series.items():
-        group = module.create_group(name)
-        _describe(group, "TimeSeries", "core", description=description, comments="Time stamps are the left edges of the bins.")
-        data = group.create_dataset("data", data=np.asarray(values, dtype=float), compression="gzip", chunks=True)
-        data.attrs.update({"conversion": 1.0, "offset": 0.0, "resolution": -1.0, "unit": "Hz"})
-        if regular:
-            start = group.create_dataset("starting_time", data=float(edges[0]))
-            start.attrs.update({"rate": 1.0 / float(result.activities[0].bin_size), "unit": "seconds"})
-        else:
-            stamps = group.create_dataset("timestamps", data=edges, compression="gzip", chunks=True)
-            stamps.attrs.update({"interval": np.int32(1), "unit": "seconds"})
-        if len(result.activities) > 1:
-            group.create_dataset("control", data=trial.astype(np.uint32), compression="gzip", chunks=True)
-            group.create_dataset("control_description", data=_texts([f"trial {i}" for i in range(len(result.activities))]))
+        add_time_series(
+            module,
+            name,
+            values,
+            "Hz",
+            description,
+            "Time stamps are the left edges of the bins.",
+            rate=1.0 / result.activities[0].bin_size if regular else None,
+            times=edges,
+            control=(trial, [f"trial {i}" for i in range(n_trials)]) if n_trials > 1 else None,
+        )
 
 
-def _write_populations(module, units, labels, result):
+def _write_populations(module, units, labels, result, namespace):
     names = list(result.names)
-    parameters = _parameters(result.circuit, len(names))
     # A table with a single row counts as bad practice: a single population is followed by the units that are not in it.
     rows = names if len(names) > 1 else [*names, UNASSIGNED]
     members = [np.flatnonzero(np.asarray(labels) == name) for name in rows]
-    namespace = _table_namespace(units)
-    table = _table(module, _POPULATIONS, f"Populations of the fitted {_OURS} and their parameters.", len(rows), namespace)
-    _vector(table, "population_name", rows, f"Name, as in units.{_COLUMN}.", namespace)
     n_neurons = np.zeros(len(rows), dtype=np.int64)
     n_neurons[: len(names)] = result.circuit.n_neurons
-    _vector(table, "n_neurons", n_neurons, "Number of neurons in the model.", namespace)
-    n_recorded = np.array([len(own) for own in members])
-    _vector(table, "n_recorded", n_recorded, "Number of recorded units of the population.", namespace)
-    for name, (values, description) in parameters.items():
+    columns = {
+        "population_name": (rows, f"Name, as in units.{_COLUMN}."),
+        "n_neurons": (n_neurons, "Number of neurons in the model."),
+        "n_recorded": (np.array([len(own) for own in members]), "Number of recorded units."),
+    }
+    for name, (values, description) in _parameters(result.circuit, len(names)).items():
         missing = np.full((len(rows) - len(names), *values.shape[1:]), np.nan)
-        _vector(table, name, np.concatenate([values, missing]), description, namespace)
-    region = _vector(
-        table, "units", np.concatenate(members).astype(np.int64), "Recorded units of this population.", namespace, "DynamicTableRegion"
-    )
-    region.attrs["table"] = units.ref
-    ends = np.cumsum(n_recorded).astype(np.uint32)
-    index = _vector(table, "units_index", ends, "Index for VectorData 'units'", namespace, "VectorIndex")
-    index.attrs["target"] = region.ref
-    table.attrs["colnames"] = _texts(["population_name", "n_neurons", "n_recorded", *parameters, "units"])
+        columns[name] = (np.concatenate([values, missing]), description)
+    description = f"Populations of the fitted {_OURS} and their parameters."
+    table = add_table(module, _POPULATIONS, description, columns, namespace)
+    add_region_column(table, "units", members, units, "Recorded units of this population.", namespace)
 
 
 def _parameters(circuit, n_populations):
@@ -249,70 +295,11 @@ def _parameters(circuit, n_populations):
     }
 
 
-def _write_fit(module, units, result):
-    names, values = _summary(result)
-    namespace = _table_namespace(units)
-    table = _table(module, _FIT, f"How the {_OURS} was fitted, and how well.", len(names), namespace)
-    _vector(table, "quantity", names, "What is stated.", namespace)
-    _vector(table, "value", values, "Its value, as text, with its unit where it has one.", namespace)
-    table.attrs["colnames"] = _texts(["quantity", "value"])
-
-
-def _module(file):
-    """The processing module, made if the file has none; ours stands beside whatever it holds."""
-    processing = file.require_group("processing")
-    if _MODULE not in processing:
-        _describe(processing.create_group(_MODULE), "ProcessingModule", "core", description="Processed extracellular electrophysiology data.")
-    return processing[_MODULE]
-
-
-def _remove_earlier(file, path):
-    """Remove an earlier annotation of ours; refuse to touch somebody else's object of the same name."""
-    units, module = file["units"], file.get(f"processing/{_MODULE}", {})
-    earlier = [(units, _COLUMN)] + [(module, name) for name in (_ACTIVITY, _EXPECTED, _STD, _POPULATIONS, _FIT)]
-    for parent, name in earlier:
-        if name not in parent:
-            continue
-        if _OURS not in str(parent[name].attrs.get("description", "")):
-            raise ValueError(f"{os.fspath(path)}: {parent[name].name} was not written by neulvm-neo and is not overwritten; rename or remove it.")
-        del parent[name]
-    units.attrs["colnames"] = _texts([name for name in units.attrs["colnames"] if name != _COLUMN])
-
-
-def _table(module, name, description, n_rows, namespace):
-    table = module.create_group(name)
-    _describe(table, "DynamicTable", namespace, description=description)
-    _describe(table.create_dataset("id", data=np.arange(n_rows)), "ElementIdentifiers", namespace)
-    return table
-
-
-def _vector(table, name, values, description, namespace, neurodata_type="VectorData"):
-    values = _texts(values) if len(values) and isinstance(values[0], str) else np.asarray(values)
-    dataset = table.create_dataset(name, data=values)
-    _describe(dataset, neurodata_type, namespace, description=description)
-    return dataset
-
-
-def _describe(item, neurodata_type, namespace, **texts):
-    item.attrs.update({"neurodata_type": neurodata_type, "namespace": namespace, "object_id": str(uuid.uuid4()), **texts})
-
-
-def _table_namespace(units):
-    """Where this file's schema keeps tables: "hdmf-common", in the first files of NWB 2 still "core"."""
-    return units["id"].attrs.get("namespace", "hdmf-common")
-
-
-def _texts(values):
-    import h5py
-
-    return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values], dtype=h5py.string_dtype())
-
-
-# --- is it right? ------------------------------------------------------------------------------------------------------
+# --- is it right? -----------------------------------------------------------------------------------------------------
 
 
 def _validation_errors(path):
-    """What ``pynwb.validate`` finds, as a list of texts: by the schema in the file, or PyNWB's own where that is incomplete."""
+    """What ``pynwb.validate`` finds, as texts: by the schema in the file, or PyNWB's own where that is incomplete."""
     import pynwb
 
     with quiet_pynwb():
@@ -328,7 +315,9 @@ def _check_reads_back(path, labels, series, result):
         module = nwb.processing[_MODULE]
         same = (
             list(nwb.units[_COLUMN][:]) == labels
-            and all(np.array_equal(module[name].data[:], values, equal_nan=True) for name, (values, _) in series.items())
+            and all(
+                np.array_equal(module[name].data[:], values, equal_nan=True) for name, (values, _) in series.items()
+            )
             and list(module[_POPULATIONS]["population_name"][: len(result.names)]) == list(result.names)
         )
     if not same:

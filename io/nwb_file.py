@@ -104,7 +104,9 @@ def _refuse_what_is_not_nwb2(path):
 def _check_index(table, name, path):
     column = table[name]
     if not hasattr(column, "target"):
-        raise refusal(path, f"units.{name} has no {name}_index, so its values belong to no unit; write it with an index.")
+        raise refusal(
+            path, f"units.{name} has no {name}_index, so its values belong to no unit; write it with an index."
+        )
     ends = np.asarray(column.data[:], dtype=np.int64)
     n_values = len(column.target.data)
     if len(ends) != len(table.id) or np.any(np.diff(ends, prepend=0) < 0):

@@ -20,7 +20,7 @@ _NAMED = 10  # intervals listed in a message
 class Piece:
     """A stretch of time (s) that becomes a Segment.
 
-    A spike at `stop` belongs to it only if it is `closed`; `own`, (n_units, 2), are limits unit by unit where they differ.
+    A spike at `stop` belongs to it only if it is `closed`. `own`, (n_units, 2), holds limits that differ between units.
     """
 
     start: float
@@ -62,7 +62,9 @@ def pieces(nwb, table, rows, trials, window, path, notes):
     else:
         common = _common(observed)
         if not len(common):
-            raise refusal(path, "the selected units share no time in units.obs_intervals; select units recorded together.")
+            raise refusal(
+                path, "the selected units share no time in units.obs_intervals; select units recorded together."
+            )
     if trials is not None:
         return _trial_pieces(nwb, trials, None if observed is None else common, window, path, notes)
     if window is not None:
@@ -96,7 +98,7 @@ def _merged(intervals):
 
 
 def _common(intervals):
-    """Intersection of lists of intervals, (n, 2), in s; a unit without any is taken as observed whenever the others are."""
+    """Intersection of lists of intervals, (n, 2), in s; a unit without any counts as observed when the others are."""
     common = np.array([[-np.inf, np.inf]])
     for own in intervals:
         if len(own):
@@ -161,7 +163,9 @@ def _trial_pieces(nwb, trials, common, window, path, notes):
         before = stop[:, None] <= common[None, :, 1] + _SLACK
         usable &= (after & before).any(axis=1)
     if n_unusable := int((~usable).sum()):
-        notes.append(f"{n_unusable} of {len(start)} rows of {trials} left out (empty, endless, or not observed by all units)")
+        notes.append(
+            f"{n_unusable} of {len(start)} rows of {trials} left out (empty, endless, or not observed by all units)"
+        )
     if window is not None:
         usable &= (start >= window[0] - _SLACK) & (stop <= window[1] + _SLACK)
     rows = np.flatnonzero(usable)
@@ -171,6 +175,12 @@ def _trial_pieces(nwb, trials, common, window, path, notes):
     columns = plain_columns(table, rows, arrays=True)
     own = [{name: values[i] for name, values in columns.items()} for i in range(len(rows))]
     return [
-        Piece(start[row], stop[row], False, f"{trials} {int(table.id[row])}", annotations={**own[i], "trial_id": int(table.id[row])})
+        Piece(
+            start[row],
+            stop[row],
+            False,
+            f"{trials} {int(table.id[row])}",
+            annotations={**own[i], "trial_id": int(table.id[row])},
+        )
         for i, row in enumerate(rows)
     ]

@@ -1,10 +1,8 @@
 """Writing NWB: spike trains as a clean new file, complete or not at all."""
 
-import contextlib
 import datetime
 import logging
 import numbers
-import os
 import re
 import uuid
 
@@ -13,13 +11,15 @@ import quantities as pq
 
 from neulvm_neo import units as unit_boundary
 
+from .new_files import new_file
 from .nwb_file import quiet_pynwb
 from .nwb_tables import decoded
 
 logger = logging.getLogger(__name__)
 
 _DESCRIPTION = "Spike trains."
-# A file without a subject fails inspection, and inventing one would be worse. So: the taxonomy's own entry for "unidentified", any age.
+# A file without a subject fails inspection, and inventing one would be worse. So: the taxonomy's own entry for
+# "unidentified", and any age.
 _UNKNOWN_SUBJECT = {
     "subject_id": "unknown",
     "description": "Not stated.",
@@ -53,7 +53,7 @@ def write_nwb(
         Several Segments become a ``trials`` table with their scalar annotations. Trials whose times overlap (each with
         a clock of its own) are laid one after the other; the shift is kept in the column ``time_shift`` (s).
     session_start_time : datetime.datetime, optional
-        Default: what the Block says (``session_start_time``, ``rec_datetime``), else now. A time without a zone is taken as UTC.
+        Default: what the Block says (``session_start_time``, ``rec_datetime``), else now. Without a zone it is UTC.
     session_description, identifier : str, optional
         Default: the Block's description (or "Spike trains."), and a new UUID.
     unit_columns : dict of str to sequence, optional
@@ -92,8 +92,18 @@ def write_nwb(
     """
     import pynwb
 
-    check_suffix(path, ".nwb")
-    trials, segments, block = _trials_and_segments(trains_or_block)
+    with new_file(path, suffixes=(".nwb",), overwrite=overwrite) as temporary:
+        nwb = _nwb_file(
+            trains_or_block, session_start_time, session_description, identifier, unit_columns, subject, resolution
+        )
+        with quiet_pynwb(), pynwb.NWBHDF5IO(temporary, "w") as writer:
+            writer.write(nwb)
+
+
+def _nwb_file(data, session_start_time, session_description, identifier, unit_columns, subject, resolution):
+    import pynwb
+
+    trials, segments, block = _trials_and_segments(data)
     stripped = [[unit_boundary.spike_train_times(train) for train in trial] for trial in trials]
     shifts = _shifts(stripped)
     nwb = pynwb.NWBFile(
@@ -102,7 +112,11 @@ def write_nwb(
         session_start_time=_start_time(session_start_time, block),
         subject=pynwb.file.Subject(**{**_UNKNOWN_SUBJECT, **(subject or {})}),
     )
-    seconds = _resolution(trials, stripped) if resolution is None else float(unit_boundary.to_seconds(resolution, "resolution"))
+    seconds = (
+        _resolution(trials, stripped)
+        if resolution is None
+        else float(unit_boundary.to_seconds(resolution, "resolution"))
+    )
     nwb.units = pynwb.misc.Units(name="units", description="Sorted units.", resolution=seconds)
     columns = _unit_columns(trials[0], unit_columns)
     for name in columns:
@@ -111,38 +125,14 @@ def write_nwb(
         nwb.add_unit(
             id=unit_id,
             spike_times=np.concatenate([trial[i][0] + shift for trial, shift in zip(stripped, shifts, strict=True)]),
-            obs_intervals=[[trial[i][1] + shift, trial[i][2] + shift] for trial, shift in zip(stripped, shifts, strict=True)],
+            obs_intervals=[
+                [trial[i][1] + shift, trial[i][2] + shift] for trial, shift in zip(stripped, shifts, strict=True)
+            ],
             **{name: values[i] for name, values in columns.items()},
         )
     if len(trials) > 1:
         _add_trials(nwb, stripped, shifts, segments)
-    with new_file(path, overwrite=overwrite) as temporary, quiet_pynwb(), pynwb.NWBHDF5IO(temporary, "w") as writer:
-        writer.write(nwb)
-
-
-@contextlib.contextmanager
-def new_file(path, *, overwrite):
-    """Yield a temporary name beside `path`; it takes the name `path` when the block ends well, else it is removed."""
-    path = os.path.abspath(os.fspath(path))
-    suffix = os.path.splitext(path)[1]
-    if os.path.exists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or pass overwrite=True.")
-    if not os.path.isdir(os.path.dirname(path)):
-        raise FileNotFoundError(f"{path}: the folder does not exist; make it first.")
-    # in the same folder, because only there the renaming is atomic; the suffix, because libraries look at it
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex}{suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def check_suffix(path, suffix):
-    """Refuse a name that says another format than the one about to be written."""
-    if not os.fspath(path).lower().endswith(suffix):
-        raise ValueError(f"{os.fspath(path)}: the name must end in {suffix}.")
+    return nwb
 
 
 def _trials_and_segments(data):
@@ -158,7 +148,7 @@ def _trials_and_segments(data):
 
 
 def _shifts(stripped):
-    """Seconds to add to every trial so that none begins before the one before it has ended; zero where they do not overlap."""
+    """Seconds to add to every trial so that none begins before the last has ended; zero if they do not overlap."""
     spans = [(min(start for _, start, _ in trial), max(stop for _, _, stop in trial)) for trial in stripped]
     if all(later[0] >= earlier[1] for earlier, later in zip(spans[:-1], spans[1:], strict=True)):
         return [0.0] * len(spans)
@@ -166,13 +156,17 @@ def _shifts(stripped):
     for start, stop in spans:
         shifts.append(end - start)
         end += stop - start
-    logger.info("The %d trials overlap in time and were laid one after the other; see the column time_shift.", len(spans))
+    logger.info(
+        "The %d trials overlap in time and were laid one after the other; see the column time_shift.", len(spans)
+    )
     return shifts
 
 
 def _start_time(time, block):
     if time is None and block is not None:
-        time = block.annotations.get("session_start_time", block.rec_datetime)  # the first, from read_nwb, knows its zone
+        time = block.annotations.get(
+            "session_start_time", block.rec_datetime
+        )  # the first, from read_nwb, knows its zone
         time = datetime.datetime.fromisoformat(time) if isinstance(time, str) else time
     if time is None:
         return datetime.datetime.now(datetime.UTC)
@@ -180,10 +174,17 @@ def _start_time(time, block):
 
 
 def _resolution(trials, stripped):
-    rates = {float(train.sampling_rate.rescale(pq.Hz)) for trial in trials for train in trial if train.sampling_rate is not None}
+    rates = {
+        float(train.sampling_rate.rescale(pq.Hz))
+        for trial in trials
+        for train in trial
+        if train.sampling_rate is not None
+    }
     if len(rates) == 1 and rates != {1.0}:  # 1 Hz is what Neo fills in where nobody said anything
         return 1.0 / rates.pop()
-    gaps = [gap for trial in stripped for times, _, _ in trial if times.size > 1 for gap in [np.diff(times)] if gap.any()]
+    gaps = [
+        gap for trial in stripped for times, _, _ in trial if times.size > 1 for gap in [np.diff(times)] if gap.any()
+    ]
     return float(min(gap[gap > 0].min() for gap in gaps)) if gaps else None
 
 
@@ -197,9 +198,13 @@ def _unit_columns(trains, given):
     given = dict(given or {})
     for name, values in given.items():
         if len(values) != len(trains):
-            raise ValueError(f"unit_columns[{name!r}] has {len(values)} values, expected one for each of the {len(trains)} neurons.")
+            raise ValueError(
+                f"unit_columns[{name!r}] has {len(values)} values, expected one for each of the {len(trains)} neurons."
+            )
         if _one_kind(values) is None:
-            raise ValueError(f"unit_columns[{name!r}] mixes kinds of values; give only text, only bools or only numbers.")
+            raise ValueError(
+                f"unit_columns[{name!r}] mixes kinds of values; give only text, only bools or only numbers."
+            )
     columns = {}
     for name in trains[0].annotations:
         values = [train.annotations.get(name) for train in trains]
@@ -226,14 +231,23 @@ def _add_trials(nwb, stripped, shifts, segments):
     if all(segment is not None for segment in segments):
         for name in segments[0].annotations:
             values = _one_kind([segment.annotations.get(name) for segment in segments])
-            if values is not None and name not in {"start_time", "stop_time", "trial_id", "nix_name", "time_shift", "id"}:
+            if values is not None and name not in {
+                "start_time",
+                "stop_time",
+                "trial_id",
+                "nix_name",
+                "time_shift",
+                "id",
+            }:
                 columns[_column_name(name)] = values
     if any(shifts):
         columns["time_shift"] = shifts
     for name in columns:
         nwb.add_trial_column(
             name=name,
-            description="Seconds that were added to the times of the trial." if name == "time_shift" else f"{name.replace('_', ' ')} of the trial.",
+            description="Seconds that were added to the times of the trial."
+            if name == "time_shift"
+            else f"{name.replace('_', ' ')} of the trial.",
         )
     for i, (trial, shift) in enumerate(zip(stripped, shifts, strict=True)):
         nwb.add_trial(
