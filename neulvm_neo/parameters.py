@@ -141,8 +141,8 @@ class ParameterSpace:
         self.units = tuple("ms" if name in _MILLISECONDS else "mV" for name, _ in self._first)
         self._shown = np.array([1e3 if unit == "ms" else 1.0 for unit in self.units])  # shown = inside value times this
         source_signs = np.broadcast_to(circuit.signs, circuit.J.shape)
-        signs = [source_signs.flat[i] if name == "J" else 1.0 for name, i in self._first]
-        self._sign = np.array(signs, dtype=float)  # 0: unknown
+        signs = [source_signs.flat[i] if name == "J" else 0 for name, i in self._first]
+        self._sign = np.array(signs, dtype=float)  # of couplings; 0: not known, or no coupling
         self._log = np.array([name in _MILLISECONDS for name, _ in self._first], dtype=bool)
         self.bounds = self._box()
         self._prior_mean = self._inside(circuit.prior, 0, missing=0.0)
@@ -169,7 +169,7 @@ class ParameterSpace:
             free = index >= 0
             if not np.allclose(np.asarray(getattr(parameters, name))[free], value[index[free]], rtol=1e-9, atol=0.0):
                 raise ValueError(f"{name} has different values where the circuit ties them to one; make them equal.")
-        against = (value * self._sign < 0) & np.array([name == "J" for name, _ in self._first], dtype=bool)
+        against = value * self._sign < 0
         if np.any(against):
             worst = int(np.argmax(against))
             raise ValueError(f"{self.names[worst]} is {value[worst]:g}, against the sign the circuit gives it.")
@@ -280,9 +280,8 @@ class ParameterSpace:
     def _box(self):
         """The bounds in θ; a known sign of a coupling is a bound at 0."""
         low, high = self._inside(self.circuit.bounds, 0), self._inside(self.circuit.bounds, 1)
-        coupling = np.array([name == "J" for name, _ in self._first], dtype=bool)
-        low = np.where(coupling & (self._sign > 0), np.maximum(low, 0.0), low)
-        high = np.where(coupling & (self._sign < 0), np.minimum(high, 0.0), high)
+        low = np.where(self._sign > 0, np.maximum(low, 0.0), low)
+        high = np.where(self._sign < 0, np.minimum(high, 0.0), high)
         box = np.column_stack([low, high])
         box[self._log] = np.log(box[self._log])
         return box

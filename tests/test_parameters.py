@@ -153,6 +153,9 @@ def test_draws_lie_between_40_and_200_percent_and_zero_couplings_within_two_mill
     J = np.array([free.values(free.draw(rng)) for _ in range(500)])
     assert J[:, 0].min() < -1.8 and J[:, 0].max() > 1.8 and np.abs(J).max() <= 2
     assert np.all(J[:, 1] < 0)
+    rest = ParameterSpace(Circuit([100], free="u_rest", u_rest=0 * pq.mV))
+    drawn = np.array([rest.draw(rng)[0] for _ in range(200)])
+    assert -2 <= drawn.min() < -1.8 and 1.8 < drawn.max() <= 2
 
 
 def test_draws_stay_in_bounds_and_follow_the_seed():
