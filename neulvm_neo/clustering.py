@@ -275,7 +275,7 @@ def cluster_recording(
     distances = van_rossum_distances(pieces, time_constant, normalize)
     rows = _rows(distances, active)
     # a canonical order of the neurons makes the partition independent of the order in which they were given
-    active = active[np.lexsort((rows.mean(axis=1), counts[active]))]
+    active = active[np.lexsort((rows.sum(axis=1), counts[active]))]
     cluster = _Partition(algorithm, seed)
 
     scores = {}
