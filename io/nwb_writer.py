@@ -92,11 +92,11 @@ def write_nwb(
     """
     import pynwb
 
-    with new_file(path, suffixes=(".nwb",), overwrite=overwrite) as temporary:
+    with new_file(path, suffixes=(".nwb",), overwrite=overwrite) as temporary, quiet_pynwb():
         nwb = _nwb_file(
             trains_or_block, session_start_time, session_description, identifier, unit_columns, subject, resolution
         )
-        with quiet_pynwb(), pynwb.NWBHDF5IO(temporary, "w") as writer:
+        with pynwb.NWBHDF5IO(temporary, "w") as writer:
             writer.write(nwb)
 
 
