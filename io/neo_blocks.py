@@ -2,6 +2,7 @@
 
 import copy
 import os
+import warnings
 
 import numpy as np
 
@@ -44,7 +45,9 @@ def read_block(path):
             f"{os.fspath(path)}: no format of Neo fits this name ({error}); convert the file to NWB."
         ) from error
     try:
-        block = reader.read_block()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a reader's own code; the user cannot act on it
+            block = reader.read_block()
     except Exception as error:  # Neo's readers raise whatever their format makes them stumble over
         reason = (str(error).splitlines() or [""])[0][:300]
         name = type(reader).__name__

@@ -95,7 +95,6 @@ def annotate_nwb(path, out, result, *, overwrite=False):
             _, ids = checked_units(nwb, path)
         labels = _labels(ids, result, path)
         series = _series(result)
-        before = _validation_errors(path)
         shutil.copyfile(path, temporary)
         with h5py.File(temporary, "r+") as file:
             units, module = file["units"], processing_module(file, _MODULE, _MODULE_DESCRIPTION)
@@ -105,10 +104,12 @@ def annotate_nwb(path, out, result, *, overwrite=False):
             _write_series(module, series, result)
             _write_populations(module, units, labels, result, namespace)
             add_table(module, _FIT, f"How the {_OURS} was fitted, and how well.", _summary(result), namespace)
-        if new := [error for error in _validation_errors(temporary) if error not in before]:
-            raise RuntimeError(
-                f"{os.fspath(out)}: the annotated file would not be valid NWB and was not written: {'; '.join(new)}"
-            )
+        if errors := _validation_errors(temporary):
+            inherited = _validation_errors(path)
+            if new := [error for error in errors if error not in inherited]:
+                raise RuntimeError(
+                    f"{os.fspath(out)}: the annotated file would not be valid NWB and was not written: {'; '.join(new)}"
+                )
         _check_reads_back(temporary, labels, series, result)
         shutil.copymode(path, temporary)
     logger.info("%s: annotated with %d populations.", os.fspath(out), len(result.names))

@@ -86,7 +86,8 @@ def test_examples_in_the_docstrings_run(path):
 
 
 def test_importing_io_loads_neither_pynwb_nor_h5py():
-    code = "import sys, neulvm_neo.io; print([m for m in ('pynwb', 'hdmf', 'h5py', 'nwbinspector', 'neo') if m in sys.modules])"
+    heavy = ("pynwb", "hdmf", "h5py", "nwbinspector", "neo")
+    code = f"import sys, neulvm_neo.io; print([name for name in {heavy} if name in sys.modules])"
     assert _python("-c", code).strip() == "[]"
 
 

@@ -246,11 +246,11 @@ def test_a_window_far_beyond_the_last_spike_is_told(tmp_path):
 
 
 def test_columns_named_like_arguments_of_neo_do_no_harm(tmp_path):
-    columns = {"name": ["x"], "units": ["mV"], "t_start": [3.0], "unit_id": ["shank1-4"], "description": ["b'CA1'"]}
+    columns = {"name": ["x"], "units": ["mV"], "t_start": [3.0], "unit_id": ["shank1-4"], "area": ["b'CA1'"]}
     path = make_nwb(tmp_path / "names.nwb", [[1.0]], [[[0, 2]]], columns=columns)
     train = read_nwb(path).segments[0].spiketrains[0]
     assert train.annotations == {
-        "unit_id": 0, "name": "x", "units": "mV", "t_start": 3.0, "units.unit_id": "shank1-4", "description": "CA1",
+        "unit_id": 0, "name": "x", "units": "mV", "t_start": 3.0, "units.unit_id": "shank1-4", "area": "CA1",
     }  # fmt: skip
     assert (train.name, float(train.t_start)) == ("unit 0", 0.0)
 

@@ -44,9 +44,8 @@ def test_units_of_time_and_windows_are_kept_in_seconds(tmp_path):
 def test_trials_come_back_as_they_were(tmp_path, trains):
     segments = [neo.Segment(odour=odour) for odour in ("a", "b")]
     for i, segment in enumerate(segments):
-        segment.spiketrains.extend(
-            train(t.magnitude + 7 * i, 7 * i, 7 * i + 5, unit_id=k) for k, t in enumerate(trains)
-        )
+        for k, given in enumerate(trains):
+            segment.spiketrains.append(train(given.magnitude + 7 * i, 7 * i, 7 * i + 5, unit_id=k))
     block = neo.Block()
     block.segments.extend(segments)
     write_nwb(tmp_path / "a.nwb", block)
