@@ -1,6 +1,7 @@
 """Fit files: a `FitResult` as arrays and JSON in one ``.npz``, without pickle, so that anybody can open it."""
 
 import json
+import math
 import os
 import zipfile
 
@@ -70,7 +71,7 @@ def save_fit(path, result, *, overwrite=False):
         "trace": _packed(list(result.trace), "trace", arrays),
         "settings": _packed(result.settings, "settings", arrays),
     }
-    arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    arrays[_HEADER] = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
     with new_file(path, suffixes=(".npz",), overwrite=overwrite) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
@@ -169,6 +170,8 @@ def _packed(value, name, arrays):
     """Plain values for JSON, which keeps floats exactly; arrays go to `arrays`, containers are tagged."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}  # JSON itself knows neither infinity nor NaN
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcU":
@@ -190,6 +193,8 @@ def _unpacked(value, arrays):
     ((tag, content),) = value.items()
     if tag == "array":
         return arrays[content]
+    if tag == "float":
+        return float(content)
     if tag == "dict":
         return {key: _unpacked(item, arrays) for key, item in content.items()}
     return {"list": list, "tuple": tuple}[tag](_unpacked(item, arrays) for item in content)

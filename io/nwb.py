@@ -114,7 +114,7 @@ def read_nwb(path, *, units=None, trials=None, window=None):
 def _selected_rows(ids, units, path):
     if units is None:
         return np.arange(len(ids))
-    wanted = [units] if isinstance(units, (str, int)) else list(units)
+    wanted = [units] if np.isscalar(units) else list(units)
     if not wanted:
         raise refusal(path, "units is empty; give unit ids, a mask, or None for all.")
     if all(isinstance(value, (bool, np.bool_)) for value in wanted):

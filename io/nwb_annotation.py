@@ -121,8 +121,10 @@ def annotate_nwb(path, out, result, *, overwrite=False):
 def _labels(ids, result, path):
     """Population of every unit of the file, in the order of its table."""
     label_of = dict(zip(map(str, result.neuron_ids), result.labels, strict=True))
-    if len(label_of) < len(result.neuron_ids):
-        raise ValueError("result.neuron_ids holds duplicates, so they do not name the units of a file.")
+    if len(label_of) < len(result.neuron_ids) or len(set(ids)) < len(ids):
+        raise ValueError(
+            f"{os.fspath(path)}: units.id or result.neuron_ids holds duplicates, so they do not name units; renumber."
+        )
     if unknown := sorted(set(label_of) - {str(i) for i in ids}):
         raise ValueError(
             f"{os.fspath(path)}: the fit has neurons {', '.join(unknown[:10])} that are not in units.id; "

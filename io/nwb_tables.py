@@ -5,6 +5,8 @@ import contextlib
 
 import numpy as np
 
+_PLAIN = (str, bool, int, float)
+
 
 def decoded(value):
     """A cell as a plain value: NumPy scalars become Python's, bytes and text such as ``"b'CA1'"`` become text.
@@ -37,13 +39,12 @@ def plain_columns(table, rows, arrays=False):
     columns = {}
     for name in table.colnames:
         column = table[name]
-        if isinstance(getattr(column, "target", column), DynamicTableRegion):
+        is_array = hasattr(column, "target") or getattr(column.data, "ndim", 1) > 1
+        if isinstance(getattr(column, "target", column), DynamicTableRegion) or (is_array and not arrays):
             continue
-        if hasattr(column, "target") or getattr(column.data, "ndim", 1) > 1:
-            values = [_plain_array(column[int(row)]) for row in rows] if arrays else [None]
-        else:
-            values = [decoded(column[int(row)]) for row in rows]
-        if all(isinstance(value, (str, bool, int, float, np.ndarray)) for value in values):
+        cells = column[:]  # at once: asking HDF5 row by row is a hundred times slower
+        values = [_plain_array(cells[row]) if is_array else decoded(cells[row]) for row in rows]
+        if all(isinstance(value, (*_PLAIN, np.ndarray)) for value in values):
             columns[name] = values
     return columns
 
@@ -75,6 +76,9 @@ def _electrode_annotations(column, row):
     return annotations
 
 
-def _plain_array(values):
-    values = np.asarray([decoded(value) for value in values])
-    return values if values.dtype.kind in "biufU" else None
+def _plain_array(cells):
+    """An array of text, bools or numbers; None for anything else (references are not even looked at)."""
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "biuf":
+        return cells
+    cells = [decoded(cell) for cell in cells]
+    return np.array(cells) if all(isinstance(cell, _PLAIN) for cell in cells) else None

@@ -57,8 +57,8 @@ def write_nwb(
     session_description, identifier : str, optional
         Default: the Block's description (or "Spike trains."), and a new UUID.
     unit_columns : dict of str to sequence, optional
-        Further columns of the units table, one value per neuron. Scalar annotations that all trains share become
-        columns by themselves; ``unit_id`` becomes the id, where it is a whole number and unique.
+        Further columns of the units table, one value per neuron. Names and scalar annotations that all trains
+        share become columns by themselves; ``unit_id`` becomes the id, where it is a whole number and unique.
     subject : dict of str to str, optional
         Fields of the NWB subject, for instance ``{"subject_id": "simulation", "description": "No animal: a simulated
         network."}``. What is not given is said to be unknown.
@@ -206,10 +206,17 @@ def _unit_columns(trains, given):
                 f"unit_columns[{name!r}] mixes kinds of values; give only text, only bools or only numbers."
             )
     columns = {}
+    names = [train.name for train in trains]
+    if all(names) and names != [f"unit {i}" for i in _ids(trains)]:  # the names read_nwb gives say nothing new
+        columns["unit_name"] = names
     for name in trains[0].annotations:
+        if name in _NOT_A_COLUMN or name in given:
+            continue
         values = [train.annotations.get(name) for train in trains]
-        if name not in given and name not in _NOT_A_COLUMN and _one_kind(values) is not None:
+        if _one_kind(values) is not None:
             columns[name] = values
+        else:
+            logger.info("Annotation %r is not a scalar of one kind in all trains and was not written.", name)
     return {_column_name(name): _one_kind(values) for name, values in {**columns, **given}.items()}
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import h5py
 import numpy as np
+import pynwb
 import pytest
 import quantities as pq
 from neulvm_neo.io import NWBReadError, read_nwb
@@ -275,10 +276,15 @@ def test_array_columns_belong_to_trials_but_not_to_units(tmp_path):
         nwb.add_unit_column(name="shape", description="Shape.", index=True)
         nwb.add_unit(id=0, spike_times=[0.5], shape=[1.0, 2.0], obs_intervals=[[0.0, 1.0]])
         nwb.add_trial_column(name="licks", description="Licks.", index=True)
-        nwb.add_trial(start_time=0.0, stop_time=1.0, licks=[0.25, 0.5])
+        nwb.add_trial_column(name="cues", description="Cues.", index=True)
+        series = pynwb.TimeSeries("wheel", data=[0.0, 1.0], rate=1.0, unit="m", description="Wheel.")
+        nwb.add_acquisition(series)
+        nwb.add_trial(start_time=0.0, stop_time=1.0, licks=[0.25, 0.5], cues=["a", "b"], timeseries=[series])
 
     block = read_nwb(make_nwb(tmp_path / "arrays.nwb", [], change=with_arrays), trials="trials")
-    assert block.segments[0].annotations["licks"].tolist() == [0.25, 0.5]
+    notes = block.segments[0].annotations
+    assert set(notes) == {"trial_id", "start_time", "stop_time", "licks", "cues"}
+    assert (notes["licks"].tolist(), notes["cues"].tolist()) == ([0.25, 0.5], ["a", "b"])
     assert block.segments[0].spiketrains[0].annotations == {"unit_id": 0}
 
 

@@ -231,6 +231,9 @@ def test_a_fit_of_another_recording_is_refused(recording, out):
         annotate_nwb(recording, out, make_fit([10, 99]))
     with pytest.raises(ValueError, match="duplicates"):
         annotate_nwb(recording, out, make_fit([10, 10]))
+    twins = make_nwb(recording.parent / "twins.nwb", [[1.0], [2.0]], [[[0, 3]]] * 2, ids=[5, 5])
+    with pytest.raises(ValueError, match="twins.nwb: units.id or result.neuron_ids holds duplicates"):
+        annotate_nwb(twins, out, make_fit([5]))
     with pytest.raises(ValueError, match="result.labels names Z, but the populations are E, I"):
         annotate_nwb(recording, out, make_fit([10, 11], labels=("E", "Z")))
     with pytest.raises(NWBReadError, match="no such file"):

@@ -95,6 +95,14 @@ def test_unit_ids_are_kept_where_they_are_ids(tmp_path):
     assert ids == [[9, 4], [0, 1]]
 
 
+def test_names_of_trains_are_kept(tmp_path):
+    write_nwb(tmp_path / "a.nwb", [train([1.0], name="E3"), train([2.0], name="I1")])
+    back = read_nwb(tmp_path / "a.nwb")
+    assert [t.annotations["unit_name"] for t in back.segments[0].spiketrains] == ["E3", "I1"]
+    write_nwb(tmp_path / "b.nwb", [train([1.0], name="unit 0")])
+    assert read_nwb(tmp_path / "b.nwb").segments[0].spiketrains[0].annotations == {"unit_id": 0}
+
+
 def test_further_columns_can_be_given(tmp_path, trains):
     write_nwb(tmp_path / "a.nwb", trains, unit_columns={"population": list("abcd"), "rate": np.arange(4)})
     back = [t.annotations for t in read_nwb(tmp_path / "a.nwb").segments[0].spiketrains]
