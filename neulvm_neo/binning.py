@@ -250,7 +250,7 @@ def _bin_trial(recording, trial, bin_size):
         n_dropped += times.size - inside.size
         trains.append(units.spike_train(inside, 0.0, stop))
     if n_dropped:
-        logger.info("trial %d: %d spikes after the last whole bin were dropped", trial, n_dropped)
+        logger.info("trial %d: spikes dropped after the last whole bin: %d", trial, n_dropped)
     with _elephant_log_silenced():
         binned = BinnedSpikeTrain(
             trains,

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.metrics import silhouette_score
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
 
 from . import units
 from .binning import bin_size_in_seconds
@@ -377,7 +378,8 @@ class _Partition:
 
     def __call__(self, distances, active, n_clusters):
         if self.algorithm == "kmeans":
-            return KMeans(n_clusters, n_init=20, random_state=self.seed).fit_predict(_rows(distances, active))
+            with threadpool_limits(1):  # so little work takes several times longer when threads wait for each other
+                return KMeans(n_clusters, n_init=20, random_state=self.seed).fit_predict(_rows(distances, active))
         linkage = AgglomerativeClustering(n_clusters, metric="precomputed", linkage="average")
         return linkage.fit_predict(distances[np.ix_(active, active)])
 
@@ -395,7 +397,11 @@ def _held_out_scores(distances, halves, active, cluster, min_cluster_size):
 
 def _choose(scores, n_active):
     if not scores:
-        logger.info("%d active neurons allow no choice of the number of populations: one population", n_active)
+        if n_active < 6:
+            reason = f"{n_active} active neurons are too few to compare numbers of populations"
+        else:
+            reason = "every division leaves a population below min_cluster_size, as outliers do"
+        logger.info("one population: %s", reason)
         return 1
     told = ", ".join(f"{k}: {score:.2f}" for k, score in scores.items())
     highest = max(scores.values())

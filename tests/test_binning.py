@@ -81,7 +81,7 @@ def test_what_is_left_after_the_last_whole_bin_is_dropped_and_logged(caplog):
     with caplog.at_level(logging.INFO, logger="neulvm_neo.binning"):
         (counts,) = bin_recording(recording(train([0.05, 0.95], t_stop=1.0)), 0.3)
     assert_array_equal(counts[:, 0], [1, 0, 0])
-    assert "1 spikes after the last whole bin" in caplog.text
+    assert "dropped after the last whole bin: 1" in caplog.text
 
 
 def test_a_window_of_whole_bins_loses_none_to_rounding():

@@ -230,11 +230,13 @@ def test_too_few_neurons_for_a_choice_are_one_population():
     assert found.n_clusters == 1 and found.scores == {}
 
 
-def test_small_clusters_are_not_candidates():
+def test_small_clusters_are_not_candidates(caplog):
     rng = np.random.default_rng(2)
     trial = cox(rng, [12.0] * 14, [0] * 7 + [1] * 7)
     assert cluster_recording(recording(trial), random_state=0).n_clusters == 2
-    assert cluster_recording(recording(trial), min_cluster_size=8, random_state=0).n_clusters == 1
+    with caplog.at_level(logging.INFO, logger="neulvm_neo.clustering"):
+        assert cluster_recording(recording(trial), min_cluster_size=8, random_state=0).n_clusters == 1
+    assert "below min_cluster_size" in caplog.text
 
 
 def test_the_order_of_the_neurons_does_not_matter():
