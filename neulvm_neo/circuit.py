@@ -22,7 +22,7 @@ _DEFAULT_VALUES = {  # uncoupled, these neurons fire at about 5 Hz
     "J": 0.0, "tau_m": 20.0, "u_rest": 10.0, "threshold": 8.0, "t_ref": 2.0, "tau_syn": 3.0, "delay": 0.0,
 }  # fmt: skip
 _DEFAULT_BOUNDS = {  # canonical units; wide enough for any cortical cell, narrow enough that no exponential overflows
-    "J": (-500.0, 500.0), "tau_m": (2.0, 300.0), "u_rest": (-100.0, 200.0), "threshold": (-50.0, 100.0),
+    "J": (-500.0, 500.0), "tau_m": (4.0, 100.0), "u_rest": (-100.0, 200.0), "threshold": (-50.0, 100.0),
     "tau_syn": (0.5, 100.0),
 }  # fmt: skip
 _DEFAULT_SIZE = 200  # neurons per population where nothing is known

@@ -15,9 +15,11 @@ from .mesoscopic import _FAST
 # A spike inside the absolute refractory period is impossible in the model but happens in recordings (multi-unit activity, sorting errors). It is given
 # this rate (Hz), which is also the least rate of a first spike: a constant penalty of ln(1e-3 Δt) per such spike, and 1e-3 nats per second of refractory time.
 CONTAMINATION_RATE = 1e-3
+# A neuron not seen yet never fires for certain: its log-likelihood stays finite however wrong the parameters are.
+CERTAINTY = 1.0 - 1e-9
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", fastmath=_FAST)
 def _silence(H, decay, H_release, offset):
     """Σ x over silent bins with potentials H - decay · H_release."""
     total = 0.0
@@ -26,7 +28,7 @@ def _silence(H, decay, H_release, offset):
     return total
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", fastmath=_FAST)
 def _silence_adjoint(H, decay, decay_slope, H_release, offset, g_H):
     """Gradient of -`_silence`: adds to g_H; returns the sums of g_u and g_u · d(potential)/d(leak), and the gradient of H_release."""
     total = 0.0
@@ -41,7 +43,7 @@ def _silence_adjoint(H, decay, decay_slope, H_release, offset, g_H):
     return total, total_leak, g_release
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def powers(leak, length):
     """γ^k for k = 0 … length - 1, and its derivative with respect to γ."""
     decay = np.empty(length)
@@ -54,7 +56,7 @@ def powers(leak, length):
     return decay, slope
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def forward(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size):
     """log p of one neuron's spikes.
 
@@ -70,7 +72,7 @@ def forward(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size):
     first_spike = spikes[0] if spikes.size else n_bins
     contamination = CONTAMINATION_RATE * bin_size
     for t in range(first_spike):
-        log_p += math.log1p(-h_unseen[t])
+        log_p += math.log1p(-min(h_unseen[t], CERTAINTY))
     if spikes.size:
         log_p += math.log(max(h_unseen[first_spike], contamination))
     for i in range(spikes.size):
@@ -88,13 +90,14 @@ def forward(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size):
     return log_p
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def adjoint(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size, g_H, g_h_unseen, g_scalars):
     """Gradient of `forward`: adds to g_H, g_h_unseen (n_bins,) and to g_scalars (offset, leak)."""
     decay, decay_slope = powers(leak, n_bins + 1)
     first_spike = spikes[0] if spikes.size else n_bins
     for t in range(first_spike):
-        g_h_unseen[t] -= 1.0 / (1.0 - h_unseen[t])
+        if h_unseen[t] < CERTAINTY:
+            g_h_unseen[t] -= 1.0 / (1.0 - h_unseen[t])
     if spikes.size and h_unseen[first_spike] > CONTAMINATION_RATE * bin_size:
         g_h_unseen[first_spike] += 1.0 / h_unseen[first_spike]
     for i in range(spikes.size):

@@ -12,10 +12,10 @@ from numba import njit
 
 from .elementary import exp, integrated_hazard, log_one_minus_exp
 from .mesoscopic import TINY, advance_cohorts
-from .observed import CONTAMINATION_RATE
+from .observed import CERTAINTY, CONTAMINATION_RATE
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def systematic_resample(weights, u, ancestors):
     """Ancestor of every particle by systematic resampling with one uniform number `u`; `weights` sum to 1."""
     P = weights.size
@@ -29,7 +29,7 @@ def systematic_resample(weights, u, ancestors):
         ancestors[p] = i
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def bootstrap(
     rng, spiking, labels, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, offset, refractory, delay, n_neurons, bin_size,
     floor, decay, first_history, history_n, history_S, history_H, history_lump, lag, resample_below,
@@ -132,7 +132,8 @@ def bootstrap(
                 x, z = lump[now, p, k, 0], lump[now, p, k, 1]
                 q = exp(-integrated_hazard(H_t))
                 fire = 1.0 - q
-                h_unseen[p, k] = max((P0 + fire * x) / (M0 + x + TINY) if t < window else fire, contamination)
+                unseen_fire = (P0 + fire * x) / (M0 + x + TINY) if t < window else fire
+                h_unseen[p, k] = min(max(unseen_fire, contamination), CERTAINTY)
                 fired += P0 + fire * x
                 mass += M0 + x
                 fired_free += W0 + fire * (x - z)
@@ -236,7 +237,7 @@ def bootstrap(
         _moments(n[now], weights, off + window - (T - t), mean[t], mean_square[t])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _moments(n, weights, position, mean, mean_square):
     P, K, _ = n.shape
     for k in range(K):
@@ -250,7 +251,7 @@ def _moments(n, weights, position, mean, mean_square):
         mean_square[k] = second
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def trace_paths(path_n, path_ancestor, last, out, first):
     """Counts along the ancestry of the particles `last` (n_paths,): fills out (n_paths, T, K) and `first`, their ancestors before bin 0."""
     T = path_n.shape[0]
