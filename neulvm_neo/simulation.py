@@ -1,4 +1,4 @@
-"""One circuit, simulated: neuron by neuron."""
+"""One circuit, simulated on two scales: neuron by neuron, and as spike counts of whole populations."""
 
 import math
 from typing import NamedTuple
@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from . import units
+from .inference.particles import particle_filter
 from .kernels import microscopic
+from .likelihood import Observation
 from .parameters import parameters_of
 from .results import PopulationActivity
 
@@ -125,6 +127,75 @@ def simulate_microscopic(
     return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, spiketrains=trains)
 
 
+def simulate_mesoscopic(
+    circuit, *, duration, bin_size=None, scheme="exponential", stimulus=None, initial_rate=None, warm_up=None,
+    t_start=None, random_state=None,
+):  # fmt: skip
+    """Simulate the spike counts of whole populations, without their neurons.
+
+    The generative model that a `NeuLVM` fits: in every bin each population fires a Binomial(N, n̄/N) number of spikes,
+    where n̄ is expected from its past activity, the ages of its neurons and their input. It takes milliseconds per
+    second simulated, whatever the population sizes.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    duration : Quantity, time
+        A whole number of bins.
+    bin_size : Quantity, time, optional
+        Time step of the model; default 2 ms. Refractory periods and delays are rounded to whole bins.
+    scheme : {"exponential", "euler"}
+        How the membrane is integrated: with its exact decay exp(-Δt/τ_m), or the first-order step of the paper, whose
+        activity at bins of some ms differs markedly from the network's.
+    stimulus, initial_rate, t_start, random_state
+        As in `simulate_microscopic`.
+    warm_up : Quantity, time, optional
+        As in `simulate_microscopic`, rounded to whole bins.
+
+    Returns
+    -------
+    PopulationActivity
+        Counts ``n`` and their expectations given the past, ``n_bar``, both (n_bins, n_populations).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a unit is missing or wrong, the times do not fit each other, or an argument does not fit the circuit.
+
+    Notes
+    -----
+    A particle filter that sees no neuron simulates: this is one particle of it, so that the model that is simulated and
+    the one that is fitted are the same code.
+
+    References
+    ----------
+    Wang, Schmutz, Bellec, Gerstner, NeurIPS 2022, eqs. 2 to 6. Schwalger, Deger, Gerstner, PLoS Comput Biol 2017.
+
+    Examples
+    --------
+    >>> import quantities as pq
+    >>> from neulvm_neo import Circuit
+    >>> run = simulate_mesoscopic(Circuit([100]), duration=1 * pq.s, random_state=1)
+    >>> run.n.shape, bool(3 < run.activity.mean() < 7)
+    ((500, 1), True)
+    """
+    bin_size = units.milliseconds(_BIN_SIZE) if bin_size is None else bin_size
+    grid = _grid(duration, bin_size, bin_size, warm_up, t_start, settled=initial_rate is None)
+    resistance = None if circuit.resistance is None else units.to_megohms(circuit.resistance, "resistance")
+    drive = units.stimulus_millivolts(
+        stimulus, resistance, grid.n_bins, grid.bin_size, circuit.n_populations, grid.t_start
+    )
+    rate = _initial_rates(initial_rate, circuit.n_populations)
+    drive = np.concatenate([np.repeat(drive[:1], grid.warm_up, axis=0), drive])
+    nobody = Observation((), np.zeros(0, dtype=np.int64), len(drive), drive, rate)
+    run = particle_filter(
+        parameters_of(circuit), nobody, rate[None, :], bin_size=grid.bin_size, rng=generator_from(random_state),
+        scheme=scheme, n_particles=1,
+    )  # fmt: skip
+    n, n_bar = run.n[grid.warm_up :], run.n_bar[grid.warm_up :]
+    return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, n_bar=n_bar)
+
+
 def generator_from(random_state):
     """A ``numpy.random.Generator`` from any of the forms in which users hold randomness.
 
@@ -161,8 +232,8 @@ class _Grid(NamedTuple):
 
 
 def _grid(duration, bin_size, time_step, warm_up, t_start, settled):
-    dt = _TIME_STEP if time_step is None else _scalar(units.to_seconds(time_step, "time_step"), "time_step", above=0.0)
     width = _BIN_SIZE if bin_size is None else _scalar(units.to_seconds(bin_size, "bin_size"), "bin_size", above=0.0)
+    dt = _TIME_STEP if time_step is None else _scalar(units.to_seconds(time_step, "time_step"), "time_step", above=0.0)
     length = _scalar(units.to_seconds(duration, "duration"), "duration", above=0.0)
     if warm_up is None:
         before = _WARM_UP if settled else 0.0
