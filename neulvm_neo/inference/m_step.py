@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 from scipy.optimize import minimize
 
@@ -18,7 +19,7 @@ class MStep(NamedTuple):
     n_evaluations: int
 
 
-def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", parts="ab", max_iter=50, callback=None):
+def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", parts="ab", max_iter=50, n_jobs=None):
     """Maximise Σ_trials mean_trajectories log p(y, n | θ) + log prior over θ by L-BFGS-B with exact gradients.
 
     Parameters
@@ -32,8 +33,8 @@ def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", 
         See `likelihood.joint`. Only densities that contain their log term make sense here: without it a large n̄ is rewarded.
     max_iter : int
         L-BFGS iterations.
-    callback : callable, optional
-        Called with nothing after every iteration; may raise KeyboardInterrupt.
+    n_jobs : int, optional
+        joblib jobs over trajectories.
 
     Returns
     -------
@@ -45,15 +46,19 @@ def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", 
     scale = 1.0 / sum(len(trial[0][1]) for trial in trajectories)
     last = {}
 
+    tasks = [(observation, n, len(trial)) for trial in trajectories for observation, n in trial]
+
     def objective(x):
         parameters = space.unpack(x)
         value, gradient = space.log_prior(x)
         gradient = gradient.copy()
-        for trial in trajectories:
-            for observation, n in trial:
-                result = joint(parameters, n, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, parts=parts)
-                value += result.value / len(trial)
-                gradient += space.pull_back(x, result.g_parameters) / len(trial)
+        results = workers(
+            joblib.delayed(joint)(parameters, n, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, parts=parts)
+            for observation, n, _ in tasks
+        )
+        for result, (_, _, n_paths) in zip(results, tasks, strict=True):
+            value += result.value / n_paths
+            gradient += space.pull_back(x, result.g_parameters) / n_paths
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             return 1e10, np.zeros_like(x)
         last.setdefault("first", value)
@@ -63,10 +68,10 @@ def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", 
     if scheme == "euler":
         bounds = _leave_room_for_euler(bounds, space, bin_size)
     start = np.clip(theta, bounds[:, 0], bounds[:, 1])
-    result = minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=None if callback is None else (lambda _: callback()),
-        options={"maxiter": max_iter, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6},
-    )  # fmt: skip
+    with joblib.Parallel(n_jobs=n_jobs, prefer="threads") as workers:
+        result = minimize(
+            objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6}
+        )
     before, after = last.get("first", np.nan), -result.fun / scale
     if not after >= before:
         return MStep(start, before, before, result.nfev)

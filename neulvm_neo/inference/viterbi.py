@@ -19,7 +19,7 @@ class EStep(NamedTuple):
     n_evaluations: int
 
 
-def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max_iter=60, callback=None):
+def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max_iter=60):
     """Maximise log p(y | n) + log density(n) over 0 ≤ n ≤ N by L-BFGS-B with exact gradients.
 
     Parameters
@@ -56,7 +56,7 @@ def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max
     start = np.clip(n, 0.0, N)
     bounds = np.column_stack([np.zeros(n.size), np.broadcast_to(N / unit, n.shape).ravel()])
     result = minimize(
-        objective, (start / unit).ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=None if callback is None else (lambda _: callback()),
+        objective, (start / unit).ravel(), jac=True, method="L-BFGS-B", bounds=bounds,
         options={"maxiter": max_iter, "maxcor": 10, "ftol": 1e-10, "gtol": 1e-7},
     )  # fmt: skip
     before, after = last.get("first", np.nan), -result.fun / scale

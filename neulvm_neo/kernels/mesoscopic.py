@@ -15,7 +15,7 @@ TINY = 1e-100  # keeps 0/0 of an empty population at 0; its square is still a nu
 _FAST = {"contract", "reassoc", "nsz"}  # sums over cohorts may be reordered, which lets them vectorise
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def decay_by_age(leak, refractory_bins, window):
     """γ^(a-r) for ages a = window, window - 1, …, 1, that is in the order of the birth bins; 0 while refractory."""
     decay = np.zeros(window)
@@ -26,7 +26,7 @@ def decay_by_age(leak, refractory_bins, window):
     return decay
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def advance_cohorts(n, S, release, decay, H_t):
     """One bin for a run of cohorts: survivals are updated; returns Σ p S n, Σ S n, Σ p (1-S) S n, Σ (1-S) S n.
 
@@ -55,7 +55,7 @@ def advance_cohorts(n, S, release, decay, H_t):
     return fired, mass, fired_free, mass_free
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def advance_cohorts_taped(n, S, release, decay, H_t, tape_S, tape_q, tape_slope):
     """`advance_cohorts` that keeps the survival before the bin, q = 1 - p and dp/du of every cohort for the adjoint."""
     fired = 0.0
@@ -79,7 +79,7 @@ def advance_cohorts_taped(n, S, release, decay, H_t, tape_S, tape_q, tape_slope)
     return fired, mass, fired_free, mass_free
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def forward(
     start, stop, window, n, H, decay, offset, r, n_neurons, S, lump, n_bar, h_unseen, taped, tape_S, tape_q, tape_slope, tape_sums,
 ):  # fmt: skip

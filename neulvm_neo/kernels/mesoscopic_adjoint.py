@@ -6,7 +6,7 @@ from numba import njit
 from .mesoscopic import _FAST
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def retreat_cohorts(n, release, decay, decay_slope, tape_S, tape_q, tape_slope, g_P, g_M, g_W, g_V, g_S, g_n, g_release):
     """Adjoint of `advance_cohorts`; returns the sums over cohorts of g_u and of g_u · d(potential)/d(leak)."""
     total = 0.0
@@ -27,7 +27,7 @@ def retreat_cohorts(n, release, decay, decay_slope, tape_S, tape_q, tape_slope, 
     return total, total_leak
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def adjoint(
     start, stop, window, n, H, decay, decay_slope, r, n_neurons, S_final, tape_S, tape_q, tape_slope, tape_sums,
     n_bar_gradient, h_unseen_gradient, h_unseen, g_S, g_lump, g_n, g_H, g_scalars,

@@ -19,7 +19,7 @@ CONTAMINATION_RATE = 1e-3
 CERTAINTY = 1.0 - 1e-9
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def _silence(H, decay, H_release, offset):
     """Σ x over silent bins with potentials H - decay · H_release."""
     total = 0.0
@@ -28,7 +28,7 @@ def _silence(H, decay, H_release, offset):
     return total
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def _silence_adjoint(H, decay, decay_slope, H_release, offset, g_H):
     """Gradient of -`_silence`: adds to g_H; returns the sums of g_u and g_u · d(potential)/d(leak), and the gradient of H_release."""
     total = 0.0
@@ -43,7 +43,7 @@ def _silence_adjoint(H, decay, decay_slope, H_release, offset, g_H):
     return total, total_leak, g_release
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def powers(leak, length):
     """γ^k for k = 0 … length - 1, and its derivative with respect to γ."""
     decay = np.empty(length)
@@ -56,7 +56,7 @@ def powers(leak, length):
     return decay, slope
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def forward(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size):
     """log p of one neuron's spikes.
 
@@ -90,7 +90,7 @@ def forward(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size):
     return log_p
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def adjoint(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size, g_H, g_h_unseen, g_scalars):
     """Gradient of `forward`: adds to g_H, g_h_unseen (n_bins,) and to g_scalars (offset, leak)."""
     decay, decay_slope = powers(leak, n_bins + 1)

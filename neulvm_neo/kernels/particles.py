@@ -15,7 +15,7 @@ from .mesoscopic import TINY, advance_cohorts
 from .observed import CERTAINTY, CONTAMINATION_RATE
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def systematic_resample(weights, u, ancestors):
     """Ancestor of every particle by systematic resampling with one uniform number `u`; `weights` sum to 1."""
     P = weights.size
@@ -29,7 +29,7 @@ def systematic_resample(weights, u, ancestors):
         ancestors[p] = i
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def bootstrap(
     rng, spiking, labels, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, offset, refractory, delay, n_neurons, bin_size,
     floor, decay, first_history, history_n, history_S, history_H, history_lump, lag, resample_below,
@@ -237,7 +237,7 @@ def bootstrap(
         _moments(n[now], weights, off + window - (T - t), mean[t], mean_square[t])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _moments(n, weights, position, mean, mean_square):
     P, K, _ = n.shape
     for k in range(K):
@@ -251,7 +251,7 @@ def _moments(n, weights, position, mean, mean_square):
         mean_square[k] = second
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def trace_paths(path_n, path_ancestor, last, out, first):
     """Counts along the ancestry of the particles `last` (n_paths,): fills out (n_paths, T, K) and `first`, their ancestors before bin 0."""
     T = path_n.shape[0]

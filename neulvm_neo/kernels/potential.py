@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def forward(n, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, delay_bins, n_neurons, bin_size, filtered, H):
     """Fill `filtered` (I, Hz) and `H` (mV), both (K, L).
 
@@ -38,7 +38,7 @@ def forward(n, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_r
             H[a, t] = previous_H[a]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def adjoint(
     n, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, delay_bins, n_neurons, bin_size, filtered, H, g_H,
     g_n, g_stimulus, g_leak, g_drive_gain, g_synaptic_gain, g_synaptic_decay, g_J, g_u_rest,
