@@ -16,8 +16,7 @@ import os
 import numpy as np
 
 from neulvm_neo import units
-
-from .new_files import new_file
+from neulvm_neo.new_files import new_file
 
 
 def read(path):

@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 
-from .new_files import new_file
-from .nwb import read_nwb
+from neulvm_neo.new_files import new_file
+from neulvm_neo.results import UNASSIGNED
 
-UNASSIGNED = "unassigned"  # label of units that were not fitted
+from .nwb import read_nwb
 
 
 def read_block(path):

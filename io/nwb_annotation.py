@@ -14,9 +14,9 @@ import shutil
 import numpy as np
 
 from neulvm_neo import units as unit_boundary
+from neulvm_neo.new_files import new_file
 
 from .neo_blocks import UNASSIGNED
-from .new_files import new_file
 from .nwb_file import checked_units, open_nwb, quiet_pynwb
 from .nwb_objects import (
     add_column,

@@ -10,8 +10,8 @@ import numpy as np
 import quantities as pq
 
 from neulvm_neo import units as unit_boundary
+from neulvm_neo.new_files import new_file
 
-from .new_files import new_file
 from .nwb_file import quiet_pynwb
 from .nwb_tables import decoded
 

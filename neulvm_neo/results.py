@@ -6,6 +6,8 @@ import numpy as np
 
 from . import units
 
+UNASSIGNED = "unassigned"  # label of recorded neurons that were not fitted
+
 
 @dataclass(frozen=True, eq=False)
 class PopulationActivity:
@@ -101,7 +103,8 @@ class FitResult:
     circuit : neulvm_neo.Circuit
         The circuit with its fitted values.
     labels : tuple of str
-        Population name of every recorded neuron, in the order of the columns that were fitted.
+        Population name of every recorded neuron, in the order of the columns of the data; ``"unassigned"`` for those
+        that were not fitted.
     neuron_ids : tuple of str
         Name of every recorded neuron (NWB: the unit's id).
     activities : tuple of PopulationActivity
@@ -118,6 +121,8 @@ class FitResult:
     settings : dict
         Estimator settings (JSON-able) that led here.
     software_version : str
+    state : dict
+        What the estimator needs beside all this to be itself again after loading; empty for a mere result.
     """
 
     circuit: object
@@ -132,6 +137,7 @@ class FitResult:
     trace: tuple = ()
     settings: dict = field(default_factory=dict)
     software_version: str = ""
+    state: dict = field(default_factory=dict)
 
     @property
     def names(self):
@@ -142,3 +148,22 @@ class FitResult:
     def n_recorded(self):
         """Recorded neurons of every population, shape (n_populations,)."""
         return np.array([sum(label == name for label in self.labels) for name in self.names])
+
+    def to_neo(self):
+        """The inferred activity as a new Block: a Segment per trial with an AnalogSignal in Hz, a Group per population.
+
+        For a copy of the recording with the fit in it, use `neulvm_neo.io.annotated_block`.
+
+        Returns
+        -------
+        neo.Block
+        """
+        notes = {
+            "neulvm_version": self.software_version,
+            "log_likelihood": float(self.log_likelihood),
+            "log_likelihood_error": float(self.log_likelihood_error),
+        }
+        signals = [activity.to_neo(self.n_recorded, **notes) for activity in self.activities]
+        return units.block_of_signals(
+            signals, self.names, [int(size) for size in self.circuit.n_neurons], name="neuLVM", **notes
+        )

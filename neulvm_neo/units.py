@@ -296,6 +296,32 @@ def analog_signal(values, unit, bin_size, t_start, names, *, name, description, 
     )
 
 
+def block_of_signals(signals, names, sizes, *, name, **annotations):
+    """A ``neo.Block`` with one Segment per signal and one Group per channel, which holds its views of all signals.
+
+    Parameters
+    ----------
+    signals : list of neo.AnalogSignal
+        One per trial; channels are populations.
+    names, sizes : sequence of str, of int
+        Name and number of neurons of every population.
+    name : str
+        Of the Block.
+    """
+    import neo
+
+    block = neo.Block(name=name, **annotations)
+    for population, size in zip(names, sizes, strict=True):
+        block.groups.append(neo.Group(name=population, neulvm_population=population, population_size=size))
+    for i, signal in enumerate(signals):
+        segment = neo.Segment(name=f"trial {i}", index=i)
+        segment.analogsignals.append(signal)
+        block.segments.append(segment)
+        for channel, group in enumerate(block.groups):
+            group.add(neo.ChannelView(signal, index=np.array([channel]), name=group.name))
+    return block
+
+
 def _strip(value, name, dimension):
     unit, example = _DIMENSIONS[dimension]
     if not isinstance(value, pq.Quantity):

@@ -68,6 +68,16 @@ def test_what_is_not_known_stays_unknown(tmp_path, fit):
     assert back.n_std is None
 
 
+def test_the_state_of_the_estimator_comes_back_and_may_be_missing(tmp_path, fit):
+    histories = np.random.default_rng(1).random((5, 3))
+    save_fit(tmp_path / "fit.npz", make_fit([7], 3, state={"histories": histories, "seed": 2**90}))
+    back = load_fit(tmp_path / "fit.npz").state
+    assert_array_equal(back["histories"], histories, strict=True)
+    assert back["seed"] == 2**90
+    rewrite_header(tmp_path / "fit.npz", state=None)
+    assert load_fit(tmp_path / "fit.npz").state == {}
+
+
 def test_settings_may_look_like_the_tags_of_the_file(tmp_path):
     settings = {"array": "values/0", "dict": {"tuple": [1, (2, [3])]}, "list": []}
     save_fit(tmp_path / "fit.npz", make_fit([1], 1, settings=settings))

@@ -49,3 +49,19 @@ def test_recorded_neurons_are_counted_per_population():
     result = FitResult(circuit, ("E", "I", "E", "unassigned"), tuple("abcd"), (activity(),), -1.0, 0.1, 3, True, "ok")
     assert result.names == ("E", "I")
     assert result.n_recorded.tolist() == [2, 1]
+
+
+def test_a_fit_becomes_a_block_with_a_segment_per_trial_and_a_group_per_population():
+    circuit = SimpleNamespace(names=["E", "I"], n_neurons=np.array([100, 50]))
+    result = FitResult(circuit, ("E", "I"), ("7", "8"), (activity(), activity()), -1.0, 0.1, 3, True, "ok")
+    block = result.to_neo()
+    assert len(block.segments) == 2
+    assert [group.name for group in block.groups] == ["E", "I"]
+    assert block.groups[1].annotations["population_size"] == 50
+    assert block.annotations["log_likelihood"] == -1.0
+    for i, segment in enumerate(block.segments):
+        (signal,) = segment.analogsignals
+        assert_allclose(signal.rescale("Hz").magnitude, activity().activity)
+        assert float(signal.t_start.rescale("s")) == 5.0
+        view = block.groups[1].channelviews[i].resolve()
+        assert_allclose(view.rescale("Hz").magnitude[:, 0], activity().activity[:, 1])
