@@ -1,0 +1,62 @@
+"""Figures made of several plots, shared by the command line and the demo."""
+
+import numpy as np
+
+from .. import plotting, units
+from ..recording import SpikeRecording
+
+_ROW = 1.15  # inches for the activity of one population
+
+
+def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
+    """Spikes by population above, the inferred activity of every population below, on one time axis.
+
+    Parameters
+    ----------
+    data : SpikeRecording or any Neo form
+        The recording that was fitted; its first trial is drawn.
+    labels : sequence of str, shape (n_neurons,)
+        Population names; "unassigned" is drawn grey.
+    activity : PopulationActivity
+        Inferred activity of the first trial.
+    truth : PopulationActivity, optional
+        Drawn in grey behind it.
+    smooth : quantities.Quantity, optional
+        See `plotting.plot_population_activity`.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import neo
+    >>> from neulvm_neo import PopulationActivity
+    >>> train = neo.SpikeTrain([0.05, 0.15], units="s", t_stop=0.2)
+    >>> n = np.random.default_rng(0).poisson(4.0, (100, 1))
+    >>> figure = overview([train], ["E"], PopulationActivity(n, np.array([100]), 0.002, 0.0, ("E",)))
+    >>> len(figure.axes)
+    2
+    """
+    recording = data if isinstance(data, SpikeRecording) else SpikeRecording.from_neo(data)
+    n_populations = len(activity.names)
+    raster_height = float(np.clip(0.09 * recording.n_neurons, 1.2, 4.0))
+
+    top = plotting.plot_raster(recording, labels, activity.names)
+    figure = top.figure
+    figure.set_size_inches(9, 0.9 + raster_height + _ROW * n_populations)
+    grid = figure.add_gridspec(1 + n_populations, 1, height_ratios=[raster_height, *[_ROW] * n_populations])
+    top.set_subplotspec(grid[0])
+    rows = [figure.add_subplot(grid[1 + k], sharex=top) for k in range(n_populations)]
+    plotting.plot_population_activity(activity, truth, smooth=smooth, axes=rows)
+
+    for axes in (top, *rows[:-1]):
+        axes.tick_params(labelbottom=False)
+    top.set_xlabel("")
+    top.set_ylabel("recorded\nneurons")
+    top.set_title(title or "", loc="left", fontsize="medium")
+    if smooth is not None:
+        width = 1e3 * units.positive_seconds(smooth, "smooth")
+        rows[-1].set_xlabel(f"time (s); activities smoothed with a Gaussian of {width:g} ms")
+    return figure
