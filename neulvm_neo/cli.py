@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import pathlib
 import re
 import sys
 import time
@@ -24,11 +23,6 @@ commands:
 example:
   neulvm demo
 """
-
-
-_BIN_SIZES = (2.0, 5.0, 10.0)  # ms
-_MANY_BINS = 60_000  # a fit takes minutes up to here, and longer in proportion
-_MOST_POPULATIONS = 12
 
 
 def main(argv=None):
@@ -89,8 +83,8 @@ def _demo(args):
     )
     print()
     kinds = list(next(iter(report.correlations.values())))
-    print("Correlation with the true activity of each population (2 ms bins; finite-size noise cannot be seen through 25")
-    print("neurons, so 1 is out of reach; 'smoothed spikes' is the best that plain smoothing could do):")
+    print("Correlation with the true activity of each population (2 ms bins; finite-size noise cannot be seen through")
+    print("25 neurons, so 1 is out of reach; 'smoothed spikes' is the best that plain smoothing could do):")
     _print_table(
         ["", *kinds], [[name, *(f"{r[kind]:.2f}" for kind in kinds)] for name, r in report.correlations.items()]
     )
@@ -116,10 +110,11 @@ _DEMO_FILES = {
 
 def _simulate(args):
     from . import io
+    from .experiments.preparation import circuit_named
     from .simulation import simulate_microscopic
 
     _check_new(args.out, args.overwrite)
-    circuit = _circuit(args.circuit)
+    circuit = circuit_named(args.circuit)
     record = args.record[0] if len(args.record) == 1 else args.record
     run = simulate_microscopic(circuit, duration=args.duration, n_recorded=record, random_state=args.seed)
     source = f"{args.circuit}, {circuit.n_neurons.sum()} neurons, seed {args.seed}"
@@ -176,21 +171,18 @@ def _fit(args):
     for path in (args.save, args.png):
         if path:
             _check_new(path, args.overwrite)
+    if args.quick:
+        args.starts, args.iterations, args.particles = 1, 2, 50
     block = _read(args)
     recording = SpikeRecording.from_neo(block)
-    bin_size = _bin_size(args.bin_size, recording)
     print(f"{args.input}: {_units(recording)}")
+    bin_size = _bin_size(args.bin_size, recording)
     labels, circuit = _populations(args, block, recording, bin_size)
     members = ", ".join(f"{name} {labels.count(k)}" for k, name in enumerate(circuit.names))
     left_out = f"; {labels.count(-1)} left out" if -1 in labels else ""
     print(f"units per population: {members}{left_out}")
-    if args.circuit is None:
-        print(
-            f"circuit: the default one, {circuit.n_neurons[0]} neurons per population (assumed; --population-size), "
-            f"no couplings known, refractory period {_ms(circuit.t_ref[0])} (= one bin)"
-        )
     print(
-        f"fit: bins of {_ms(bin_size)}, {args.starts} starts, up to {args.iterations} iterations, "
+        f"fit: bins of {_ms(bin_size)}, {args.starts} random start(s), up to {args.iterations} iterations, "
         f"{args.particles} particles, seed {args.seed}",
         flush=True,
     )
@@ -255,26 +247,12 @@ def _check_new(path, overwrite):
         raise FileNotFoundError(f"{path}: the folder {folder} does not exist; make it first.")
 
 
-def _circuit(name):
-    from .circuit import Circuit
-    from .experiments import circuits
-
-    ready_made = {"winner-take-all": circuits.winner_take_all, "single-population": circuits.single_population}
-    if name in ready_made:
-        return ready_made[name]()
-    if not os.path.isfile(name):
-        raise FileNotFoundError(f"{name}: no such file; give a TOML file, or one of {', '.join(ready_made)}.")
-    try:
-        return Circuit.from_toml(pathlib.Path(name))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
 def _populations(args, block, recording, bin_size):
     """(index into circuit.names for every unit, -1 if left out; circuit), and says where they come from."""
     from .circuit import Circuit
+    from .experiments import preparation
 
-    circuit = None if args.circuit is None else _circuit(args.circuit)
+    circuit = None if args.circuit is None else preparation.circuit_named(args.circuit)
     if args.populations.isdecimal():
         labels, names = _clustered(args, block)
         if circuit is not None:
@@ -284,17 +262,15 @@ def _populations(args, block, recording, bin_size):
                 )
             print(f"clusters in order of their rates, highest first, are taken for {', '.join(circuit.names)}")
     else:
-        labels, names = _of_column(args.populations, recording)
+        labels, names = preparation.populations_of_column(recording, args.populations)
         if circuit is not None:
-            unknown = sorted(set(names) - set(circuit.names))
-            if unknown:
-                raise ValueError(
-                    f"{args.populations} holds {', '.join(unknown)}, which is no population of {args.circuit} "
-                    f"({', '.join(circuit.names)}); give them the same names."
-                )
-            labels = [circuit.names.index(names[k]) if k >= 0 else -1 for k in labels]
+            labels = preparation.in_order_of(circuit, labels, names, args.populations)
     if circuit is None:
         circuit = Circuit.default(len(names), args.population_size, names=names, t_ref=bin_size)
+        print(
+            f"circuit: the default one, {circuit.n_neurons[0]} neurons per population (assumed; --population-size), "
+            f"no couplings known, refractory period {_ms(circuit.t_ref[0])} (= one bin)"
+        )
     return labels, circuit
 
 
@@ -309,24 +285,6 @@ def _clustered(args, block):
     return clusterer.labels_.tolist(), [f"P{k + 1}" for k in range(n_populations)]
 
 
-def _of_column(column, recording):
-    values = [annotations.get(column) for annotations in recording.annotations]
-    if all(value is None for value in values):
-        known = sorted({name for annotations in recording.annotations for name in annotations} - {"unit_id", "electrodes"})
-        raise ValueError(
-            f"--populations {column}: the units have no such column; they have {', '.join(known) or 'none'}. "
-            "Or give a number, to cluster the units."
-        )
-    texts = ["" if value is None or value != value else str(value) for value in values]
-    names = sorted(set(texts) - {"", "unassigned"})
-    if len(names) > _MOST_POPULATIONS:
-        raise ValueError(
-            f"--populations {column}: the column holds {len(names)} different values, which is no division into "
-            f"populations (at most {_MOST_POPULATIONS}); choose another column."
-        )
-    return [names.index(text) if text in names else -1 for text in texts], names
-
-
 def _found(clusterer, asked):
     if asked is not None or not clusterer.scores_:
         how = "as asked" if asked is not None else "no division repeats itself in the data"
@@ -338,17 +296,15 @@ def _found(clusterer, asked):
 
 
 def _bin_size(given, recording):
-    import quantities as pq
+    from .experiments import preparation
 
     if given is not None:
         return given
-    seconds = float(recording.durations.sum())
-    for milliseconds in _BIN_SIZES:
-        if seconds / milliseconds * 1e3 <= _MANY_BINS:
-            break
-    if milliseconds > _BIN_SIZES[0]:
-        print(f"{seconds:g} s are long: bins of {milliseconds:g} ms instead of {_BIN_SIZES[0]:g} (--bin-size, --window)")
-    return milliseconds * pq.ms
+    chosen, shortest = preparation.bin_size_for(recording), preparation.BIN_SIZES[0]
+    if chosen.item() > shortest:
+        seconds = recording.durations.sum()
+        print(f"{seconds:g} s are long: bins of {_ms(chosen)} instead of {shortest:g} ms (--bin-size, --window)")
+    return chosen
 
 
 def _smoothing(bin_size):
@@ -419,14 +375,15 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser():
     parser = _Parser(
-        prog="neulvm", formatter_class=argparse.RawDescriptionHelpFormatter, description=_SUMMARY, usage="neulvm COMMAND …"
-    )
+        prog="neulvm", usage="neulvm COMMAND …", description=_SUMMARY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"neulvm-neo {__version__}")
     commands = parser.add_subparsers(prog="neulvm", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
 
     demo = _command(commands, "demo", _demo, "Do the whole job on a simulated network and compare with the truth.",
                     "neulvm demo --out my_demo --seed 2")  # fmt: skip
-    demo.add_argument("--out", metavar="DIR", default="neulvm_demo", help="folder for the files (default ./neulvm_demo)")
+    demo.add_argument("--out", metavar="DIR", default="./neulvm_demo", help="folder of the files (%(default)s)")
     demo.add_argument("--quick", action="store_true", help="less data and a coarse fit: every step, little insight")
     _add_seed(demo)
 
@@ -436,7 +393,7 @@ def _parser():
     simulate.add_argument("circuit", metavar="CIRCUIT.toml|winner-take-all|single-population", help="what to simulate")
     simulate.add_argument("--duration", type=_time, required=True, metavar="TIME", help='such as 10s or "500 ms"')
     simulate.add_argument("--record", type=int, nargs="+", default=[10], metavar="N",
-                          help="recorded neurons: one number for every population, or one each (default 10)")  # fmt: skip
+                          help="neurons to record per population, one number or one each (default 10)")  # fmt: skip
     _add_out(simulate, "FILE.nwb")
     _add_seed(simulate)
 
@@ -463,7 +420,7 @@ def _parser():
     fit.add_argument("--starts", type=_positive, default=2, metavar="N", help="random starts (default %(default)s)")
     fit.add_argument("--iterations", type=_positive, default=8, metavar="N", help="at most (default %(default)s)")
     fit.add_argument("--particles", type=_positive, default=200, metavar="N", help="default %(default)s")
-    fit.add_argument("--quick", action="store_true", help="1 start, 2 iterations, 100 particles: to see whether it runs")
+    fit.add_argument("--quick", action="store_true", help="1 start, 2 iterations, 50 particles: to see that it runs")
     fit.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processors (default: all)")
     fit.add_argument("--save", metavar="FIT.npz", help="also save the fit, for `neulvm annotate` and NeuLVM.load")
     fit.add_argument("--png", metavar="FILE.png", help="also draw spikes and activity")
@@ -517,7 +474,7 @@ def _time(text):
         time = parse_quantity(" ".join(spaced.groups()) if spaced else text, "time")
         positive_seconds(time, "time")
     except (ValueError, TypeError):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a time; write a number and a unit, like 10s or "2 ms"') from None
+        raise argparse.ArgumentTypeError(f'{text!r} is not a time; write it like 10s or "2 ms"') from None
     return time
 
 
