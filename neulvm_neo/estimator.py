@@ -1,0 +1,703 @@
+"""`NeuLVM`: the scikit-learn estimator. Validate, strip units, run EM, attach units."""
+
+import logging
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from . import __version__, discretization, units
+from .assignment import assign
+from .binning import bin_size_in_seconds
+from .circuit import Circuit
+from .fit_file import load_fit, save_fit
+from .inference import em, initialization
+from .likelihood import Observation
+from .parameters import Parameters, circuit_with, parameters_of
+from .results import UNASSIGNED, FitResult, PopulationActivity
+from .simulation import generator_from, simulate_mesoscopic, simulate_microscopic
+from .trials import are_several, trials_of
+
+logger = logging.getLogger(__name__)
+
+# How the spiking network is integrated so that, at the time step of the model, it is the network the model stands for.
+_INTEGRATION_OF = {"exponential": "exact", "euler": "euler"}
+_TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
+_MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
+_LEVELS = ("mesoscopic", "microscopic")
+
+
+class RefractoryViolationWarning(UserWarning):
+    """Recorded neurons fired again within the refractory period of the circuit."""
+
+
+class _SeveralTrials:
+    """Lists of trials in, lists of activities out.
+
+    A class of its own, because scikit-learn wraps the ``transform`` of transformers for ``set_output``, and the wrapper
+    knows single arrays only.
+    """
+
+    def transform(self, X, *, trials=None, stimulus=None):
+        """Infer the activity of the populations.
+
+        Parameters
+        ----------
+        X : array (n_bins, n_neurons), list of arrays, or a Neo / Elephant form
+            The neurons of `fit`, in the same order.
+        trials, stimulus
+            See `fit`.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_bins, n_populations), or list of those
+            Spikes per neuron and second (Hz). One array for one recording, a list for several trials. With
+            ``method="smc"`` the posterior mean, with ``"viterbi"`` the most probable activity. Repeated calls give the
+            same values, and every trial its own, whatever other trials are given with it.
+        """
+        if are_several(X):
+            return self._activity(X, trials, stimulus)
+        return super().transform(X, trials=trials, stimulus=stimulus)
+
+    def fit_transform(self, X, y=None, *, trials=None, stimulus=None):
+        """`fit`, then `transform` of the same data."""
+        return self.fit(X, y, trials=trials, stimulus=stimulus).transform(X, trials=trials, stimulus=stimulus)
+
+
+class _OneRecording(TransformerMixin):
+    def transform(self, X, *, trials=None, stimulus=None):
+        return self._activity(X, trials, stimulus)
+
+
+class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
+    """Spiking-network model of a circuit of which a few neurons were recorded.
+
+    A neuLVM [1]_ explains the spikes of recorded neurons by the activity of the populations they belong to, which is
+    hidden, and that activity by the circuit: couplings and membrane parameters of spiking neurons. `fit` finds the
+    parameters, `transform` the hidden activity, `simulate` lets the fitted circuit run by itself.
+
+    Parameters
+    ----------
+    circuit : Circuit, optional
+        What is known: sizes, which couplings exist, their signs, and which values are free. ``None`` makes
+        `Circuit.default`, with a refractory period of 2 ms or one bin, if that is longer.
+    n_populations : int, optional
+        Number of populations if there is neither a circuit nor labels. ``None`` chooses it by clustering. Fewer are
+        fitted, with a warning, if too few neurons are active.
+    labels : None, str, or sequence of int or str, shape (n_neurons,)
+        Population of every recorded neuron. ``None`` clusters the training data (`PopulationClusterer`). A text is the
+        name of an annotation of the SpikeTrains, such as ``"population"`` or ``"electrodes.location"``. Numbers are
+        positions, and texts names of the circuit's populations; -1 or ``"unassigned"`` leaves a neuron out.
+    population_sizes : int, sequence of int, or dict from name to int, optional
+        Number of neurons in every population, if there is no circuit; default 200 (see `Circuit.default`).
+    bin_size : Quantity, time, optional
+        Width of the bins of X, or in which spike trains are binned. ``None`` means 2 ms.
+    method : {"smc", "viterbi"}
+        ``"smc"``: Monte-Carlo EM with particle filters. ``"viterbi"``: the paper's Baum-Viterbi algorithm, one most
+        probable activity instead of many; faster and more biased.
+    scheme : {"exponential", "euler"}
+        Time step of the model: exact decay of the membrane, or the paper's first-order step, which distorts the
+        parameters at bins of some ms.
+    n_init : int, default 4
+        Starts; the best after a few iterations is carried on.
+    max_iter : int, default 25
+        EM iterations of the chosen start.
+    tol : float, default 1.0
+        Converged when the log-likelihood rises by less than this, in nats, over a few iterations.
+    n_particles : int, default 200
+        Particles per filter during EM; results use four times as many.
+    multiple : {"clip", "refuse"}
+        Where a neuron has more than one spike in a bin: count one and warn, or refuse the data.
+    start : None, Circuit, Parameters or callable
+        Where EM starts. ``None`` draws free values between 0.4 and 2 times those of the circuit and improves them on
+        the recorded neurons. A callable gets ``(rng, circuit, counts, labels, bin_size)`` and returns a Circuit or
+        Parameters, once per start.
+    random_state : int, Generator, RandomState or None
+        The same seed gives the same fit, for any `n_jobs`.
+    n_jobs : int, optional
+        joblib jobs.
+    verbose : int, default 0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    circuit_ : Circuit
+        With the fitted values.
+    J_, tau_m_, u_rest_, threshold_ : Quantity
+        The fitted values; ``J_[target, source]``.
+    labels_ : numpy.ndarray of int, shape (n_neurons,)
+        Population of every neuron, -1 for those left out.
+    label_names_ : numpy.ndarray of str, shape (n_neurons,)
+        The same as names; ``"unassigned"`` for those left out.
+    activity_ : numpy.ndarray, shape (n_bins, n_populations), or list of those
+        Inferred activity of the training data in Hz, in their form.
+    result_ : FitResult
+        The fit with everything needed to annotate a file, plot or report it.
+    log_likelihood_ : float
+        log p(spikes | parameters) of the training data from the particle filter, in nats.
+    histories_ : numpy.ndarray, shape (n_histories, n_populations)
+        Activities (Hz) that a trial may start from.
+    n_iter_ : int
+    converged_ : bool
+    trace_ : tuple of dict
+        One record per iteration.
+    bin_size_ : Quantity
+    n_features_in_ : int
+        Number of neurons.
+    feature_names_in_ : numpy.ndarray of str
+        Column names, if X was a data frame.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` was too small.
+    RefractoryViolationWarning
+        If neurons fired within the refractory period.
+    MultipleSpikesWarning
+        If neurons fired more than once in a bin.
+
+    Notes
+    -----
+    What a few neurons tell about single parameters is limited: combinations such as ``J tau_m`` and
+    ``u_rest - threshold`` are determined much better than each value by itself.
+
+    Cross-validation: give a list of trials, or one array with ``trials=`` and a splitter that respects trials
+    (GroupKFold), or TimeSeriesSplit. With ``labels=None`` every training fold is clustered anew.
+
+    References
+    ----------
+    .. [1] Wang, Schmutz, Bellec, Gerstner, Mesoscopic modeling of hidden spiking neurons, NeurIPS 2022.
+
+    Examples
+    --------
+    >>> import quantities as pq
+    >>> from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
+    >>> circuit = Circuit([100], names=["E"], u_rest=12 * pq.mV, free=("u_rest",))
+    >>> recording = simulate_microscopic(circuit, duration=1 * pq.s, n_recorded=3, random_state=1).spiketrains
+    >>> model = NeuLVM(circuit, labels="population", n_init=1, max_iter=8, tol=50, n_particles=20, random_state=1)
+    >>> model.fit_transform(recording).shape
+    (500, 1)
+    >>> bool(10 * pq.mV < model.u_rest_[0] < 14 * pq.mV)
+    True
+    """
+
+    def __init__(
+        self,
+        circuit=None,
+        *,
+        n_populations=None,
+        labels=None,
+        population_sizes=None,
+        bin_size=None,
+        method="smc",
+        scheme="exponential",
+        n_init=4,
+        max_iter=25,
+        tol=1.0,
+        n_particles=200,
+        multiple="clip",
+        start=None,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.circuit = circuit
+        self.n_populations = n_populations
+        self.labels = labels
+        self.population_sizes = population_sizes
+        self.bin_size = bin_size
+        self.method = method
+        self.scheme = scheme
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_particles = n_particles
+        self.multiple = multiple
+        self.start = start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def fit(self, X, y=None, *, trials=None, stimulus=None):
+        """Fit the circuit to recorded spikes.
+
+        Parameters
+        ----------
+        X : array (n_bins, n_neurons), list of arrays, or a Neo / Elephant form
+            Spike counts per bin, one array per trial; or spike trains: a Block, Segments, lists of SpikeTrain (a flat
+            list is one trial), Elephant Trials. Trials are fitted jointly. Never changed.
+        y : ignored
+        trials : array, shape (n_bins,), optional
+            For one array: the trial of every row. The rows of a trial must be adjacent.
+        stimulus : optional
+            External drive, one form for all trials (in the time of each, which for arrays starts at 0), or a list of
+            one per trial; `units.stimulus_millivolts` explains every form. With `trials`, a Quantity
+            (n_bins, n_populations) for all rows.
+
+        Returns
+        -------
+        NeuLVM
+            self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If arguments contradict each other or do not fit the data; the message names the remedy.
+        """
+        _check_settings(self)
+        bin_size = bin_size_in_seconds(self.bin_size)
+        rng = generator_from(self.random_state)
+        data = self._read(X, trials, bin_size, reset=True)
+        if self.bin_size is None and data.neuron_ids is None:
+            warnings.warn(
+                f"X is an array and bin_size is None: bins of {1e3 * bin_size:g} ms were assumed. Give bin_size, for "
+                "instance bin_size=2 * pq.ms.",
+                UserWarning,
+                stacklevel=2,
+            )
+        circuit, labels = assign(
+            data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
+            population_sizes=self.population_sizes, random_state=rng,
+        )  # fmt: skip
+        own = labels >= 0
+        _explain_bins(circuit, bin_size, self.scheme)
+        _warn_of_violations(data, labels, circuit, bin_size, self.scheme)
+        found = em.fit(
+            circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
+            method=self.method, stimuli=_stimuli(stimulus, data, circuit, bin_size, trials), n_init=self.n_init,
+            max_iter=self.max_iter, tol=self.tol, n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs,
+            start=_start(self.start, circuit), verbose=self.verbose,
+        )  # fmt: skip
+        activities = (
+            PopulationActivity(n, circuit.n_neurons, bin_size, t_start, circuit.names, n_bar=n_bar, n_std=n_std)
+            for n, n_bar, n_std, t_start in zip(found.n, found.n_bar, found.n_std, data.t_start, strict=True)
+        )
+        ids = data.neuron_ids or tuple(str(i) for i in getattr(self, "feature_names_in_", range(data.n_neurons)))
+        self._adopt(
+            FitResult(
+                circuit=circuit_with(circuit, found.parameters),
+                labels=tuple(circuit.names[k] if k >= 0 else UNASSIGNED for k in labels),
+                neuron_ids=ids,
+                activities=tuple(activities),
+                log_likelihood=float(found.log_likelihood),
+                log_likelihood_error=float(found.log_likelihood_error),
+                n_iter=int(found.n_iter),
+                converged=bool(found.converged),
+                status=str(found.status),
+                trace=tuple(found.trace),
+                settings=self._settings(bin_size),
+                software_version=__version__,
+                state={
+                    "parameters": _saved_parameters(self),
+                    "histories": np.array(found.histories, dtype=float),
+                    "seed": int(rng.integers(2**63)),
+                    "together": data.together,
+                    "named": data.neuron_ids is not None,
+                    "feature_names": [str(name) for name in getattr(self, "feature_names_in_", ())],
+                },
+            )
+        )
+        if not self.converged_:
+            warnings.warn(
+                f"EM has not converged ({found.status}). Raise max_iter (now {self.max_iter}), or tol (now {self.tol}) "
+                "if the log-likelihood in trace_ has levelled off.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def score_samples(self, X, *, trials=None, stimulus=None):
+        """Log-likelihood of every bin given all bins before it in its trial.
+
+        Parameters
+        ----------
+        X, trials, stimulus
+            As in `transform`.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_bins,), or list of those
+            log p(spikes of the bin | past spikes), in nats, from the particle filter, whatever the `method`. Hidden
+            activity is integrated out.
+        """
+        data, inferred = self._infer(X, trials, stimulus, method="smc")
+        return data.give_back([trial.log_increments for trial in inferred])
+
+    def score(self, X, y=None, *, trials=None, stimulus=None):
+        """Mean log-likelihood per bin, over all bins of all trials, in nats.
+
+        Parameters
+        ----------
+        X, trials, stimulus
+            As in `transform`.
+        y : ignored
+
+        Returns
+        -------
+        float
+        """
+        _, inferred = self._infer(X, trials, stimulus, method="smc")
+        return float(np.concatenate([trial.log_increments for trial in inferred]).mean())
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw a recording like the training data from the fitted circuit.
+
+        Every neuron is simulated, at the time step of the model (in which the network and the model it was fitted with
+        agree), without stimulus, from a settled state; then as many neurons as were recorded are looked at.
+
+        Parameters
+        ----------
+        n_samples : int, default 1
+            Number of bins.
+        random_state : int, Generator, RandomState or None
+            None draws a new recording every time.
+
+        Returns
+        -------
+        X : numpy.ndarray, shape (n_samples, n_neurons)
+            0 or 1 spike. Columns as in the training data; neurons that were left out do not fire.
+        activity : numpy.ndarray, shape (n_samples, n_populations)
+            In Hz, of the whole populations.
+        """
+        check_is_fitted(self)
+        if not (isinstance(n_samples, (int, np.integer)) and n_samples >= 1):
+            raise ValueError(f"n_samples is {n_samples!r}; expected a whole number of bins, at least 1.")
+        bin_size = self._bin_size
+        run = simulate_microscopic(
+            self.circuit_, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size),
+            time_step=units.seconds(bin_size), integration=_INTEGRATION_OF[self.scheme],
+            n_recorded=self.result_.n_recorded, random_state=random_state,
+        )  # fmt: skip
+        X = np.zeros((n_samples, self.n_features_in_))
+        columns = np.argsort(np.where(self.labels_ < 0, len(self.circuit_.names), self.labels_), kind="stable")
+        for column, train in zip(columns[: len(run.spiketrains)], run.spiketrains, strict=True):
+            times, _, _ = units.spike_train_times(train)
+            X[np.floor(times / bin_size).astype(int), column] = 1.0
+        return X, run.activity
+
+    def simulate(self, duration, stimulus=None, *, level="mesoscopic", n_trials=1, random_state=None):
+        """Let the fitted circuit run by itself.
+
+        Parameters
+        ----------
+        duration : Quantity, time
+            A whole number of bins.
+        stimulus : optional
+            See `units.stimulus_millivolts`.
+        level : {"mesoscopic", "microscopic"}
+            Whole populations (`simulate_mesoscopic`, with the time step of the fit), or every neuron in steps of 0.2 ms
+            or less (`simulate_microscopic`), of which as many are recorded as in the training data.
+        n_trials : int, default 1
+        random_state : int, Generator, RandomState or None
+
+        Returns
+        -------
+        PopulationActivity, or a list of them if `n_trials` is above 1
+        """
+        check_is_fitted(self)
+        if level not in _LEVELS:
+            raise ValueError(f"level is {level!r}; expected one of {', '.join(map(repr, _LEVELS))}.")
+        if not (isinstance(n_trials, (int, np.integer)) and n_trials >= 1):
+            raise ValueError(f"n_trials is {n_trials!r}; expected a whole number of at least 1.")
+        bin_size = self._bin_size
+        settings = dict(duration=duration, bin_size=units.seconds(bin_size), stimulus=stimulus)
+        if level == "microscopic":
+            time_step = bin_size / np.ceil(bin_size / _TIME_STEP - 1e-6)
+            settings.update(
+                time_step=units.seconds(time_step), integration="exact", n_recorded=self.result_.n_recorded
+            )
+        else:
+            settings.update(scheme=self.scheme)
+        function = simulate_microscopic if level == "microscopic" else simulate_mesoscopic
+        rng = generator_from(random_state)
+        runs = [function(self.circuit_, random_state=rng, **settings) for _ in range(n_trials)]
+        return runs[0] if n_trials == 1 else runs
+
+    def to_neo(self):
+        """The inferred activity of the training data as a new ``neo.Block``; see `FitResult.to_neo`.
+
+        Returns
+        -------
+        neo.Block
+            One Segment per trial with an AnalogSignal in Hz that starts at the left edge of the first bin (in the clock
+            of the recording), and one Group per population.
+        """
+        check_is_fitted(self)
+        return self.result_.to_neo()
+
+    def save(self, path, *, overwrite=False):
+        """Save the fitted model as ``.npz`` without pickle, so that `load` gives back a model that does the same.
+
+        Parameters
+        ----------
+        path : path-like
+            Must end in ``.npz``. The file also serves as fit file (`neulvm_neo.io.load_fit`, ``neulvm annotate``).
+        overwrite : bool, default False
+            Replace an existing file.
+
+        Notes
+        -----
+        A callable `start` and a `random_state` that is not a whole number are not kept; they matter for new fits only.
+        """
+        check_is_fitted(self)
+        save_fit(path, self.result_, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path):
+        """Load a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        NeuLVM
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If the file is no fit, is damaged, or holds the results of a fit without the model.
+        """
+        result = load_fit(path)
+        if not result.state:
+            raise ValueError(f"{path}: holds the results of a fit, but not the model; save it with NeuLVM.save.")
+        model = cls(**_loaded_parameters(result.state["parameters"]))
+        model._adopt(result)
+        return model
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the populations, shape (n_populations,).
+
+        Parameters
+        ----------
+        input_features : sequence of str, optional
+            Only checked, as scikit-learn asks for.
+        """
+        check_is_fitted(self)
+        known = getattr(self, "feature_names_in_", None)
+        if input_features is not None and known is not None and not np.array_equal(input_features, known):
+            raise ValueError("input_features is not equal to feature_names_in_")
+        if input_features is not None and len(input_features) != self.n_features_in_:
+            raise ValueError(f"input_features should have length equal to number of features ({self.n_features_in_}).")
+        return np.array(self.circuit_.names, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.transformer_tags.preserves_dtype = ["float64"]
+        return tags
+
+    def _adopt(self, result):
+        """Take over a fit, just made or loaded: all fitted attributes come from it."""
+        circuit, state = result.circuit, result.state
+        self.result_ = result
+        self.circuit_ = circuit
+        self.J_, self.tau_m_ = circuit.J, circuit.tau_m
+        self.u_rest_, self.threshold_ = circuit.u_rest, circuit.threshold
+        position = {name: k for k, name in enumerate(circuit.names)}
+        self.labels_ = np.array([position.get(name, -1) for name in result.labels], dtype=np.int64)
+        self.label_names_ = np.array(result.labels, dtype=object)
+        activities = [trial.activity for trial in result.activities]
+        self.activity_ = np.concatenate(activities) if state["together"] else activities
+        self.log_likelihood_ = result.log_likelihood
+        self.histories_ = state["histories"]
+        self.n_iter_ = result.n_iter
+        self.converged_ = result.converged
+        self.trace_ = result.trace
+        self._bin_size = result.activities[0].bin_size
+        self.bin_size_ = units.milliseconds(self._bin_size)
+        self.n_features_in_ = len(result.labels)
+        if state["feature_names"]:
+            self.feature_names_in_ = np.array(state["feature_names"], dtype=object)
+
+    def _activity(self, X, trials, stimulus):
+        data, inferred = self._infer(X, trials, stimulus, method=self.method)
+        size = self.circuit_.n_neurons * self._bin_size
+        return data.give_back([trial.n / size for trial in inferred])
+
+    def _infer(self, X, trials, stimulus, method):
+        """Every trial by itself and with the same random numbers, so that its result does not depend on the others."""
+        check_is_fitted(self)
+        bin_size, own = self._bin_size, self.labels_ >= 0
+        data = self._read(X, trials, bin_size, reset=False)
+        parameters, labels = parameters_of(self.circuit_), self.labels_[own]
+        inferred = []
+        stimuli = _stimuli(stimulus, data, self.circuit_, bin_size, trials)
+        for counts, drive in zip(data.counts, stimuli, strict=True):
+            counts = counts[:, own]
+            (smoothed,), _ = initialization.smoothed_activity([counts], labels, self.circuit_.n_populations, bin_size)
+            observation = Observation.from_counts(counts, labels, self.circuit_.n_populations, smoothed[0], drive)
+            inferred += em.infer(
+                parameters, [observation], self.histories_, bin_size=bin_size, scheme=self.scheme, method=method,
+                n_particles=_MORE_PARTICLES * self.n_particles, rng=np.random.default_rng(self.result_.state["seed"]),
+            )  # fmt: skip
+        return data, inferred
+
+    def _read(self, X, trials, bin_size, reset):
+        """The data as `Trials`, checked against the fit unless they are to be fitted (`reset`)."""
+        first = reset
+
+        def validate(x):
+            nonlocal first
+            valid = validate_data(
+                self, x, reset=first, dtype=np.float64, ensure_non_negative=True, ensure_min_samples=2 if reset else 1
+            )
+            first = False
+            return valid
+
+        data = trials_of(X, bin_size=bin_size, multiple=self.multiple, trials=trials, validate=validate)
+        if data.neuron_ids is None:
+            return data
+        if reset:
+            self.n_features_in_ = data.n_neurons
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_  # of an earlier fit to a data frame
+        elif data.n_neurons != self.n_features_in_:
+            raise ValueError(
+                f"X has {data.n_neurons} spike trains, but NeuLVM is expecting {self.n_features_in_} neurons as input."
+            )
+        elif self.result_.state["named"]:
+            fitted = self.result_.neuron_ids
+            if data.neuron_ids != fitted and sorted(data.neuron_ids) == sorted(fitted):
+                raise ValueError("X has the neurons of fit in another order; reorder the spike trains.")
+        return data
+
+    def _settings(self, bin_size):
+        """What a reader of the result wants to know about how it came about."""
+        labels = "clustered" if self.labels is None else self.labels if isinstance(self.labels, str) else "given"
+        return {
+            "method": self.method, "scheme": self.scheme, "bin_size": f"{1e3 * bin_size:.10g} ms", "labels": labels,
+            "n_init": int(self.n_init), "max_iter": int(self.max_iter), "tol": float(self.tol),
+            "n_particles": int(self.n_particles), "multiple": self.multiple,
+            "random_state": _whole_or_none(self.random_state),
+        }  # fmt: skip
+
+
+def _check_settings(model):
+    for name, least in (("n_init", 1), ("max_iter", 1), ("n_particles", 2)):
+        value = getattr(model, name)
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}.")
+    if not (np.isscalar(model.tol) and np.isreal(model.tol) and model.tol >= 0):
+        raise ValueError(f"tol is {model.tol!r}; expected a number of nats of at least 0.")
+    for name, choices in (("method", em.METHODS), ("scheme", discretization.SCHEMES)):
+        if getattr(model, name) not in choices:
+            raise ValueError(f"{name} is {getattr(model, name)!r}; expected one of {', '.join(map(repr, choices))}.")
+    start = model.start
+    if start is not None and not isinstance(start, (Circuit, Parameters)) and not callable(start):
+        raise TypeError(f"start is a {type(start).__name__}; expected a Circuit, Parameters, a callable or None.")
+
+
+def _start(start, circuit):
+    if isinstance(start, Circuit):
+        if start.n_populations != circuit.n_populations:
+            raise ValueError(
+                f"start has {start.n_populations} populations, but {circuit.n_populations} are fitted; "
+                "give a circuit of the same populations."
+            )
+        return parameters_of(start)
+    if callable(start) and not isinstance(start, Parameters):
+
+        def parameters(*arguments):
+            given = start(*arguments)
+            return parameters_of(given) if isinstance(given, Circuit) else given
+
+        return parameters
+    return start
+
+
+def _stimuli(stimulus, data, circuit, bin_size, trials):
+    """External drive per trial, (n_bins, n_populations) in mV."""
+    lengths = [len(trial) for trial in data.counts]
+    resistance = None if circuit.resistance is None else units.to_megohms(circuit.resistance, "resistance")
+    if isinstance(stimulus, (list, tuple)):
+        if len(stimulus) != len(lengths):
+            raise ValueError(f"stimulus is a list of {len(stimulus)}, but X has {len(lengths)} trials; give one each.")
+        forms = list(stimulus)
+    elif trials is not None and np.ndim(stimulus) == 2 and len(stimulus) == sum(lengths):
+        edges = np.cumsum([0, *lengths])
+        forms = [stimulus[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    else:
+        forms = [stimulus] * len(lengths)
+    return [
+        units.stimulus_millivolts(form, resistance, n_bins, bin_size, circuit.n_populations, t_start)
+        for form, n_bins, t_start in zip(forms, lengths, data.t_start, strict=True)
+    ]
+
+
+def _explain_bins(circuit, bin_size, scheme):
+    """Say what bins do to refractory periods and delays, which the model knows in whole bins."""
+    parameters = parameters_of(circuit)
+    step = discretization.discretize(parameters, bin_size, scheme)
+    short = (parameters.t_ref > 0) & (parameters.t_ref < bin_size * (1 - 1e-6))
+    if np.any(short):
+        k = int(np.argmax(short))
+        warnings.warn(
+            f"bin_size {1e3 * bin_size:g} ms is longer than t_ref {1e3 * parameters.t_ref[k]:g} ms of "
+            f"{circuit.names[k]}: neurons may fire twice in a bin, of which the model knows nothing. Use smaller bins, "
+            "or a longer t_ref.",
+            UserWarning,
+            stacklevel=3,
+        )
+    for name, bins in (("t_ref", step.refractory_bins), ("delay", step.delay_bins)):
+        given = getattr(parameters, name)
+        if not np.allclose(bins * bin_size, given, rtol=0, atol=1e-3 * bin_size):
+            logger.info("%s %s ms is rounded to %s bins of %g ms", name, 1e3 * given, bins, 1e3 * bin_size)
+
+
+def _warn_of_violations(data, labels, circuit, bin_size, scheme):
+    refractory = discretization.discretize(parameters_of(circuit), bin_size, scheme).refractory_bins
+    n_violations, n_spikes, worst = 0, 0, None
+    for i in np.flatnonzero(labels >= 0):
+        r = refractory[labels[i]]
+        intervals = np.concatenate([np.diff(np.flatnonzero(trial[:, i])) for trial in data.counts])
+        of_neuron = int(np.sum(intervals <= r))
+        n_spikes += int(sum(trial[:, i].sum() for trial in data.counts))
+        n_violations += of_neuron
+        if of_neuron and (worst is None or of_neuron > worst[1]):
+            worst = i, of_neuron
+    if n_violations:
+        name = data.neuron_ids[worst[0]] if data.neuron_ids else f"in column {worst[0]}"
+        warnings.warn(
+            f"{n_violations} spikes ({100 * n_violations / n_spikes:.2g} % of {n_spikes}) fall into the refractory "
+            f"period after another one of the same neuron (most: neuron {name}, {worst[1]}). The model takes them for "
+            "contamination and learns nothing from them. If they are real, give a circuit with a shorter t_ref, for "
+            "instance Circuit.default(n_populations, t_ref=0 * pq.ms).",
+            RefractoryViolationWarning,
+            stacklevel=3,
+        )
+
+
+def _saved_parameters(model):
+    """The constructor's arguments in plain values."""
+    plain = dict(model.get_params(deep=False))
+    for name in ("circuit", "start"):
+        plain[name] = plain[name].to_dict() if isinstance(plain[name], Circuit) else None
+    if plain["bin_size"] is not None:
+        value = plain["bin_size"]
+        plain["bin_size"] = f"{float(value.magnitude)!r} {value.dimensionality.string}"
+    labels, sizes = plain["labels"], plain["population_sizes"]
+    if labels is not None and not isinstance(labels, str):
+        plain["labels"] = [x if isinstance(x, (str, int, np.integer)) else str(x) for x in labels]
+    if sizes is not None and np.ndim(sizes):
+        plain["population_sizes"] = [int(x) for x in sizes]
+    plain["random_state"] = _whole_or_none(plain["random_state"])
+    return plain
+
+
+def _loaded_parameters(plain):
+    parameters = dict(plain)
+    for name in ("circuit", "start"):
+        if parameters[name] is not None:
+            parameters[name] = Circuit.from_dict(parameters[name])
+    if parameters["bin_size"] is not None:
+        parameters["bin_size"] = units.parse_quantity(parameters["bin_size"], "bin_size")
+    return parameters
+
+
+def _whole_or_none(random_state):
+    return int(random_state) if isinstance(random_state, (int, np.integer)) else None
