@@ -291,7 +291,8 @@ def cluster_recording(
         labels[silent] = -1
         labels[active] = cluster(distances, active, n_clusters)
         labels = _ordered_by_rate(labels, recording.rates)
-        if n_clusters < len(active):
+        n_clusters = int(labels.max()) + 1  # fewer than asked for where trains are identical
+        if 1 < n_clusters < len(active):
             silhouette = float(silhouette_score(_rows(distances, active), labels[active]))
         _warn_of_silent(recording, silent)
     return Clustering(labels, distances, int(n_clusters), silhouette, silent, scores)
@@ -391,8 +392,12 @@ def _held_out_scores(distances, halves, active, cluster, min_cluster_size):
             continue
         of_half = [cluster(half, active, k) for half in halves]
         crossed = zip(of_half, reversed(halves), strict=True)
-        scores[k] = float(np.mean([silhouette_score(_rows(other, active), labels) for labels, other in crossed]))
+        scores[k] = float(np.mean([_silhouette(_rows(other, active), labels) for labels, other in crossed]))
     return scores
+
+
+def _silhouette(rows, labels):
+    return silhouette_score(rows, labels) if np.unique(labels).size > 1 else 0.0  # identical trains cannot be divided
 
 
 def _choose(scores, n_active):

@@ -420,3 +420,12 @@ def test_three_dishes_of_a_real_recording_are_told_apart(shared_data):
     truth = [str(t.annotations["population"]) for t in trains]
     found = PopulationClusterer(3, random_state=0).fit(trains)
     assert adjusted_rand_score(truth, found.labels_) > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("n_clusters", [2, None])
+def test_identical_trains_are_one_population_whatever_is_asked_for(n_clusters):
+    counts = np.tile([[1.0], [0.0], [0.0], [1.0], [0.0]], (40, 8))
+    found = cluster_counts([counts], 0.01, n_clusters, random_state=0)
+    assert found.n_clusters == 1
+    assert found.labels.tolist() == [0] * 8
