@@ -37,8 +37,8 @@ def discretize(parameters, bin_size, scheme="euler"):
     bin_size : float
         Δt in s.
     scheme : {"euler", "exponential"}
-        ``"euler"`` is the paper's first-order step (leak 1 - Δt/τ_m; Wang et al. 2022, App. A). ``"exponential"`` keeps the same recursion with the
-        exact leak exp(-Δt/τ_m), which removes most of the first-order bias in the rates.
+        ``"euler"`` is the paper's first-order step (leak 1 - Δt/τ_m; Wang et al. 2022, App. A). ``"exponential"`` keeps
+        the same recursion with the exact leak exp(-Δt/τ_m), which removes most of the first-order bias in the rates.
 
     Raises
     ------
@@ -49,7 +49,8 @@ def discretize(parameters, bin_size, scheme="euler"):
     if scheme == "euler":
         if np.any(bin_size >= tau_m):
             raise ValueError(
-                f"bin_size {bin_size * 1e3:g} ms is not below tau_m {tau_m.min() * 1e3:g} ms; Euler's step needs smaller bins, or choose scheme='exponential'."
+                f"bin_size {bin_size * 1e3:g} ms is not below tau_m {tau_m.min() * 1e3:g} ms; "
+                "Euler's step needs smaller bins, or choose scheme='exponential'."
             )
         leak = 1.0 - bin_size / tau_m
         synaptic_gain = np.full_like(tau_m, bin_size)
@@ -74,7 +75,7 @@ def discretize(parameters, bin_size, scheme="euler"):
 
 
 def pull_back(g_step, parameters, bin_size, scheme="euler"):
-    """Gradient with respect to `Parameters`, given the gradient `g_step` (a `Step`) with respect to the coefficients of `discretize`.
+    """Gradient with respect to `Parameters`, given the gradient `g_step` (a `Step`) in what `discretize` returns.
 
     ``t_ref``, ``delay`` (whole bins) and ``n_neurons`` get zero gradient.
     """
@@ -102,9 +103,10 @@ def pull_back(g_step, parameters, bin_size, scheme="euler"):
 
 
 def age_window(step, time_constants=10.0, longest=2000):
-    """Cohort ages (bins) that are tracked one by one; older neurons are lumped as free (their potential has converged to H).
+    """How many cohort ages (bins) are tracked one by one; older neurons are free: their potential has converged to H.
 
-    Ten membrane time constants leave a relative error of about 1e-5 in n̄ in the three-population network; the window is common to all populations.
+    Ten membrane time constants leave a relative error of about 1e-5 in n̄ in the three-population network; the window
+    is common to all populations.
     """
     bins = step.refractory_bins + np.ceil(-time_constants / np.log(step.leak)).astype(np.int64)
     return int(min(max(bins.max(), step.refractory_bins.max() + 2), longest))

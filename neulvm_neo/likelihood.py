@@ -1,4 +1,7 @@
-"""log p(y, n | θ) of one trial and its exact gradients in n, θ, the history and the stimulus; sole caller of the adjoint kernels."""
+"""log p(y, n | θ) of one trial and its exact gradients in n, θ, the history and the stimulus.
+
+Sole caller of the adjoint kernels.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,9 +13,11 @@ from . import discretization
 from .kernels import mesoscopic, mesoscopic_adjoint, observed, potential
 
 DENSITIES = ("binomial", "gaussian", "noise")
-# A population is never expected to fire at less than this rate (Hz): keeps log n̄ finite where the finite-size correction would make n̄ negative.
+# A population is never expected to fire at less than this rate (Hz): keeps log n̄ finite where the finite-size
+# correction would make n̄ negative.
 FLOOR_RATE = 1e-3
-# Bins of tape kept in memory at once; longer trials are swept again from checkpoints, so that memory grows with the trial's length alone.
+# Bins of tape kept in memory at once; longer trials are swept again from checkpoints, so that memory grows with the
+# trial's length alone.
 TAPE_BYTES = 64 * 2**20
 
 
@@ -45,7 +50,9 @@ class Observation:
         spikes = tuple(np.flatnonzero(column).astype(np.int64) for column in np.asarray(counts).T)
         if stimulus is None:
             stimulus = np.zeros((len(counts), n_populations))
-        return cls(spikes, np.asarray(labels, dtype=np.int64), len(counts), stimulus, np.asarray(history_rate, dtype=float))
+        return cls(
+            spikes, np.asarray(labels, dtype=np.int64), len(counts), stimulus, np.asarray(history_rate, dtype=float)
+        )
 
     @property
     def n_spikes(self):
@@ -70,7 +77,9 @@ class Likelihood(NamedTuple):
         return self.part_a + self.part_b
 
 
-def joint(parameters, n, observation, *, bin_size, scheme="euler", window=None, density="binomial", gradient=True, parts="ab"):
+def joint(
+    parameters, n, observation, *, bin_size, scheme="euler", window=None, density="binomial", gradient=True, parts="ab"
+):
     """log p(y, n | θ) of one trial (Wang et al. 2022, eq. 4 and App. B).
 
     Parameters
@@ -85,11 +94,12 @@ def joint(parameters, n, observation, *, bin_size, scheme="euler", window=None, 
     window : int, optional
         Cohort ages tracked one by one, in bins; default `discretization.age_window`. Keep it fixed while optimising.
     density : {"binomial", "gaussian", "noise"}
-        p(n_t | past): Binomial(N, n̄/N); the paper's N(n̄, n̄); or the same without its log term, -(n - n̄)²/(2 n̄), whose maximum is the mode over the
-        noise ξ in n = n̄ + √n̄ ξ and does not reward silencing the activity.
+        p(n_t | past): Binomial(N, n̄/N); the paper's N(n̄, n̄); or the same without its log term, -(n - n̄)²/(2 n̄),
+        whose maximum is the mode over the noise ξ in n = n̄ + √n̄ ξ and does not reward silencing the activity.
     gradient : bool
     parts : {"ab", "a"}
-        ``"a"`` leaves the mesoscopic term out (part b is 0); the kernels run all the same for the age of neurons that have not fired yet.
+        ``"a"`` leaves the mesoscopic term out (part b is 0); the kernels run all the same for the age of neurons that
+        have not fired yet.
 
     Returns
     -------
@@ -106,7 +116,17 @@ def joint(parameters, n, observation, *, bin_size, scheme="euler", window=None, 
     stimulus[:, :window] = observation.stimulus[0][:, None]
     stimulus[:, window:] = observation.stimulus.T
     filtered, H = np.empty_like(counts), np.empty_like(counts)
-    coefficients = (step.leak, step.drive_gain, step.synaptic_gain, step.synaptic_decay, step.J, step.u_rest, step.delay_bins, step.n_neurons, bin_size)
+    coefficients = (
+        step.leak,
+        step.drive_gain,
+        step.synaptic_gain,
+        step.synaptic_decay,
+        step.J,
+        step.u_rest,
+        step.delay_bins,
+        step.n_neurons,
+        bin_size,
+    )
     potential.forward(counts, stimulus, *coefficients, filtered, H)
     sweeps = [_CohortSweep(counts[k], H[k], step, k, window) for k in range(K)]
     n_bar = np.stack([sweep.n_bar for sweep in sweeps], axis=1)
@@ -114,7 +134,14 @@ def joint(parameters, n, observation, *, bin_size, scheme="euler", window=None, 
     part_a = 0.0
     for times, k in zip(observation.spikes, observation.labels, strict=True):
         part_a += observed.forward(
-            times, T, H[k, window:], sweeps[k].h_unseen, step.leak[k], step.log_hazard_offset[k], step.refractory_bins[k], bin_size
+            times,
+            T,
+            H[k, window:],
+            sweeps[k].h_unseen,
+            step.leak[k],
+            step.log_hazard_offset[k],
+            step.refractory_bins[k],
+            bin_size,
         )
     part_b, g_n_bar, g_n = 0.0, np.zeros((T, K)), np.zeros((T, K))
     if parts == "ab":
@@ -127,40 +154,77 @@ def joint(parameters, n, observation, *, bin_size, scheme="euler", window=None, 
     g_scalars = np.zeros((K, 2))
     for times, k in zip(observation.spikes, observation.labels, strict=True):
         observed.adjoint(
-            times, T, H[k, window:], sweeps[k].h_unseen, step.leak[k], step.log_hazard_offset[k], step.refractory_bins[k], bin_size,
-            g_H[k, window:], g_h_unseen[k], g_scalars[k],
-        )  # fmt: skip
+            times,
+            T,
+            H[k, window:],
+            sweeps[k].h_unseen,
+            step.leak[k],
+            step.log_hazard_offset[k],
+            step.refractory_bins[k],
+            bin_size,
+            g_H[k, window:],
+            g_h_unseen[k],
+            g_scalars[k],
+        )
     for k, sweep in enumerate(sweeps):
         sweep.pull_back(np.ascontiguousarray(g_n_bar[:, k]), g_h_unseen[k], g_counts[k], g_H[k], g_scalars[k])
     g_leak, g_gain, g_synaptic, g_decay, g_rest = (np.zeros(K) for _ in range(5))
     g_J = np.zeros((K, K))
-    potential.adjoint(counts, stimulus, *coefficients, filtered, H, g_H, g_counts, g_stimulus, g_leak, g_gain, g_synaptic, g_decay, g_J, g_rest)
+    potential.adjoint(
+        counts,
+        stimulus,
+        *coefficients,
+        filtered,
+        H,
+        g_H,
+        g_counts,
+        g_stimulus,
+        g_leak,
+        g_gain,
+        g_synaptic,
+        g_decay,
+        g_J,
+        g_rest,
+    )
     g_step = step._replace(
-        leak=g_leak + g_scalars[:, 1], drive_gain=g_gain, synaptic_gain=g_synaptic, synaptic_decay=g_decay, J=g_J, u_rest=g_rest,
+        leak=g_leak + g_scalars[:, 1],
+        drive_gain=g_gain,
+        synaptic_gain=g_synaptic,
+        synaptic_decay=g_decay,
+        J=g_J,
+        u_rest=g_rest,
         log_hazard_offset=g_scalars[:, 0],
-    )  # fmt: skip
+    )
     g_stimulus_bins = g_stimulus[:, window:].T.copy()
     g_stimulus_bins[0] += g_stimulus[:, :window].sum(axis=1)  # the history continues the first bin's stimulus backwards
     return Likelihood(
-        part_a, part_b, n_bar,
+        part_a,
+        part_b,
+        n_bar,
         g_n=g_n + g_counts[:, window:].T,
         g_parameters=discretization.pull_back(g_step, parameters, bin_size, scheme),
         g_history=g_counts[:, :window].T.copy(),
         g_stimulus=g_stimulus_bins,
-    )  # fmt: skip
+    )
 
 
 def log_density(n, n_bar, n_neurons, bin_size, density):
-    """Σ log p(n_t | n̄_t) and its derivatives with respect to n̄ and n, all (n_bins, K) except the value; densities: see `joint`."""
+    """Σ log p(n_t | n̄_t) and its derivatives with respect to n̄ and n, all (n_bins, K) except the value.
+
+    Densities: see `joint`.
+    """
     floor = FLOOR_RATE * n_neurons * bin_size
     ceiling = n_neurons * (1.0 - 1e-6)
     inside = (n_bar > floor) & (n_bar < ceiling)
     mean = np.clip(n_bar, floor, ceiling)
     if density == "binomial":
         value = (
-            gammaln(n_neurons + 1.0) - gammaln(n + 1.0) - gammaln(n_neurons - n + 1.0)
-            + n * np.log(mean / n_neurons) + (n_neurons - n) * np.log1p(-mean / n_neurons)
-        )  # fmt: skip
+            gammaln(n_neurons + 1.0)
+            - gammaln(n + 1.0)
+            - gammaln(n_neurons - n + 1.0)
+            + n * np.log(mean / n_neurons)
+            + (n_neurons - n) * np.log1p(-mean / n_neurons)
+        )
         g_mean = n / mean - (n_neurons - n) / (n_neurons - mean)
         g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + np.log(mean / n_neurons) - np.log1p(-mean / n_neurons)
     elif density in ("gaussian", "noise"):
@@ -200,7 +264,21 @@ class _CohortSweep:
 
     def _forward(self, start, stop, S, lump):
         mesoscopic.forward(
-            start, stop, self.window, self.n, self.H, self.decay, self.offset, self.r, self.N, S, lump, self.n_bar, self.h_unseen, True, *self.tape
+            start,
+            stop,
+            self.window,
+            self.n,
+            self.H,
+            self.decay,
+            self.offset,
+            self.r,
+            self.N,
+            S,
+            lump,
+            self.n_bar,
+            self.h_unseen,
+            True,
+            *self.tape,
         )
 
     def pull_back(self, g_n_bar, g_h_unseen, g_n, g_H, g_scalars):
@@ -219,6 +297,23 @@ class _CohortSweep:
                 S[start:] = 1.0
                 self._forward(start, stop, S, lump.copy())
             mesoscopic_adjoint.adjoint(
-                start, stop, self.window, self.n, self.H, self.decay, decay_slope, self.r, self.N, self.S, *self.tape,
-                g_n_bar, g_h_unseen, self.h_unseen, g_S, g_lump, g_n, g_H, g_scalars,
-            )  # fmt: skip
+                start,
+                stop,
+                self.window,
+                self.n,
+                self.H,
+                self.decay,
+                decay_slope,
+                self.r,
+                self.N,
+                self.S,
+                *self.tape,
+                g_n_bar,
+                g_h_unseen,
+                self.h_unseen,
+                g_S,
+                g_lump,
+                g_n,
+                g_H,
+                g_scalars,
+            )

@@ -49,16 +49,25 @@ class SpikeRecording:
             if len(trial) != len(self.neuron_ids):
                 raise ValueError(f"trial {i} has {len(trial)} spike trains, expected {len(self.neuron_ids)}.")
             if not stop > start:
-                raise ValueError(f"trial {i} has an empty window from {start:g} to {stop:g} s; its spike trains share no time.")
+                raise ValueError(
+                    f"trial {i} has an empty window from {start:g} to {stop:g} s; its spike trains share no time."
+                )
             for times, neuron in zip(trial, self.neuron_ids, strict=True):
                 if not np.all(np.diff(times) >= 0):
-                    raise ValueError(f"trial {i}, neuron {neuron}: times must be sorted and without NaN; sort them first.")
+                    raise ValueError(
+                        f"trial {i}, neuron {neuron}: times must be sorted and without NaN; sort them first."
+                    )
                 if times.size and (times[0] < start or times[-1] > stop):
-                    raise ValueError(f"trial {i}, neuron {neuron}: spikes from {times[0]:g} to {times[-1]:g} s lie outside {start:g}-{stop:g} s.")
+                    raise ValueError(
+                        f"trial {i}, neuron {neuron}: spikes from {times[0]:g} to {times[-1]:g} s "
+                        f"lie outside {start:g}-{stop:g} s."
+                    )
 
     @classmethod
     def from_neo(cls, data):
-        """Read a recording from any Neo or Elephant form (see `units.neo_trials`); spikes outside the common window are left out.
+        """Read a recording from any Neo or Elephant form (see `units.neo_trials`).
+
+        Spikes outside the window that all trains of a trial share are left out.
 
         The neuron names are the annotation ``unit_id`` where it is present, else the train's name, else its position.
         """
@@ -74,7 +83,9 @@ class SpikeRecording:
         for i, other in enumerate(others, start=1):
             # merely other names (numbered per trial, say) are no contradiction
             if other != ids and sorted(other) == sorted(ids):
-                raise ValueError(f"trial {i} holds the neurons of trial 0 in another order; use one order for all trials.")
+                raise ValueError(
+                    f"trial {i} holds the neurons of trial 0 in another order; use one order for all trials."
+                )
         return cls(spike_times, t_start, t_stop, ids, tuple(dict(train.annotations) for train in trials[0]))
 
     @property

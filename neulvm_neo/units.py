@@ -144,10 +144,11 @@ def stimulus_millivolts(stimulus, resistance_megohms, n_bins, bin_size, n_popula
     Parameters
     ----------
     stimulus : None, quantities.Quantity, neo.AnalogSignal or callable
-        ``None`` is no drive. A scalar or (n_populations,) Quantity is constant in time; an (n_bins, n_populations) Quantity gives every bin;
-        an AnalogSignal (its channels are the populations; one channel drives all) is averaged over each bin, and must cover them all.
-        A callable receives the bin centres (Quantity, s, (n_bins,)) and returns one of the Quantities above.
-        A voltage is used as it is (it stands for R·I); a current is multiplied by `resistance_megohms`.
+        ``None`` is no drive. A scalar or (n_populations,) Quantity is constant in time; an (n_bins, n_populations)
+        Quantity gives every bin; an AnalogSignal (its channels are the populations; one channel drives all) is averaged
+        over each bin, and must cover them all. A callable receives the bin centres (Quantity, s, (n_bins,)) and returns
+        one of the Quantities above. A voltage is used as it is (it stands for R·I); a current is multiplied by
+        `resistance_megohms`.
     resistance_megohms : numpy.ndarray, shape (n_populations,), or None
         Membrane resistance; needed for currents only.
     n_bins, bin_size, n_populations, t_start
@@ -175,9 +176,16 @@ def stimulus_millivolts(stimulus, resistance_megohms, n_bins, bin_size, n_popula
         values = _drive(stimulus, resistance_megohms)
     if values.ndim == 2 and values.shape[1] == 1:
         values = np.repeat(values, n_populations, axis=1)
-    if values.ndim < 2 and values.shape not in ((), (n_populations,)) or values.ndim == 2 and values.shape != (n_bins, n_populations) or values.ndim > 2:
+    if (
+        values.ndim < 2
+        and values.shape not in ((), (n_populations,))
+        or values.ndim == 2
+        and values.shape != (n_bins, n_populations)
+        or values.ndim > 2
+    ):
         raise ValueError(
-            f"stimulus has shape {values.shape}; expected a scalar, ({n_populations},) for a constant drive of the {n_populations} populations, "
+            f"stimulus has shape {values.shape}; expected a scalar, ({n_populations},) for a "
+            f"constant drive of the {n_populations} populations, "
             f"or ({n_bins}, {n_populations}) for every bin and population."
         )
     if not np.all(np.isfinite(values)):
@@ -186,20 +194,33 @@ def stimulus_millivolts(stimulus, resistance_megohms, n_bins, bin_size, n_popula
 
 
 def is_neo(data):
-    """Whether `data` is one of the Neo / Elephant forms of a recording (checked before any ``np.asarray``, which would eat it)."""
+    """Whether `data` is one of the Neo / Elephant forms of a recording.
+
+    (checked before any ``np.asarray``, which would eat it).
+    """
     import neo
 
-    if isinstance(data, (neo.SpikeTrain, neo.Segment, neo.Block, neo.spiketrainlist.SpikeTrainList)) or _is_elephant_trials(data):
+    if isinstance(
+        data, (neo.SpikeTrain, neo.Segment, neo.Block, neo.spiketrainlist.SpikeTrainList)
+    ) or _is_elephant_trials(data):
         return True
     if isinstance(data, np.ndarray):
         return data.dtype == object and data.size > 0 and is_neo(data.flat[0])
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, bytes, dict)) and not hasattr(data, "iloc"):
+    if (
+        hasattr(data, "__getitem__")
+        and hasattr(data, "__len__")
+        and not isinstance(data, (str, bytes, dict))
+        and not hasattr(data, "iloc")
+    ):
         return len(data) > 0 and is_neo(data[0])
     return False
 
 
 def is_one_trial(data):
-    """Whether a Neo form (see `neo_trials`) is one trial: a SpikeTrain, a flat list of them, a SpikeTrainList, a Segment."""
+    """Whether a Neo form (see `neo_trials`) is one trial.
+
+    A SpikeTrain, a flat list of them, a SpikeTrainList, a Segment.
+    """
     import neo
 
     if isinstance(data, (neo.SpikeTrain, neo.Segment, neo.spiketrainlist.SpikeTrainList)):
@@ -214,7 +235,8 @@ def neo_trials(data):
 
     Parameters
     ----------
-    data : neo.Block, neo.Segment, SpikeTrainList, list of these, list of SpikeTrain, list of lists of SpikeTrain, elephant.trials.Trials
+    data : neo.Block, neo.Segment, SpikeTrainList, list of these, list of SpikeTrain, list of lists of SpikeTrain,
+    elephant.trials.Trials
         A Block gives one trial per Segment; a flat list of SpikeTrains is one trial.
 
     Returns
@@ -250,7 +272,10 @@ def neo_trials(data):
         raise ValueError("the recording holds no spike trains; check the file, the window and the unit selection.")
     n_neurons = [len(trial) for trial in trials]
     if len(set(n_neurons)) > 1:
-        raise ValueError(f"the trials hold different numbers of spike trains {sorted(set(n_neurons))}; every trial needs the same neurons in the same order.")
+        raise ValueError(
+            f"the trials hold different numbers of spike trains {sorted(set(n_neurons))}; "
+            "every trial needs the same neurons in the same order."
+        )
     return trials
 
 
@@ -325,25 +350,38 @@ def block_of_signals(signals, names, sizes, *, name, **annotations):
 def _strip(value, name, dimension):
     unit, example = _DIMENSIONS[dimension]
     if not isinstance(value, pq.Quantity):
-        raise TypeError(f"{name} has no unit: got {value!r}, expected a {dimension} such as {example} (`import quantities as pq`).")
+        raise TypeError(
+            f"{name} has no unit: got {value!r}, expected a {dimension} such as {example} (`import quantities as pq`)."
+        )
     try:
         stripped = value.rescale(unit).magnitude
     except ValueError:
-        raise ValueError(f"{name} has the unit {value.dimensionality.string!r}; expected a {dimension} such as {example}.") from None
+        raise ValueError(
+            f"{name} has the unit {value.dimensionality.string!r}; expected a {dimension} such as {example}."
+        ) from None
     return np.array(stripped, dtype=float)
 
 
 def _drive(stimulus, resistance_megohms):
     if not isinstance(stimulus, pq.Quantity):
-        raise TypeError(f"stimulus has no unit: got {type(stimulus).__name__}, expected mV (the product R·I) or pA, for instance 2 * pq.mV.")
+        raise TypeError(
+            f"stimulus has no unit: got {type(stimulus).__name__}, "
+            "expected mV (the product R·I) or pA, for instance 2 * pq.mV."
+        )
     simplified = stimulus.dimensionality.simplified
     if simplified == pq.mV.dimensionality.simplified:
         return np.array(stimulus.rescale(pq.mV).magnitude, dtype=float)
     if simplified == pq.pA.dimensionality.simplified:
         if resistance_megohms is None:
-            raise ValueError("stimulus is a current, but the circuit has no membrane resistance; give Circuit(resistance=100 * pq.MOhm) or a stimulus in mV.")
+            raise ValueError(
+                "stimulus is a current, but the circuit has no membrane resistance; "
+                "give Circuit(resistance=100 * pq.MOhm) or a stimulus in mV."
+            )
         return np.array(stimulus.rescale(pq.pA).magnitude, dtype=float) * resistance_megohms * 1e-3  # pA · MΩ = 1e-3 mV
-    raise ValueError(f"stimulus has the unit {stimulus.dimensionality.string!r}; expected a voltage (mV, the product R·I) or a current (pA).")
+    raise ValueError(
+        f"stimulus has the unit {stimulus.dimensionality.string!r}; "
+        "expected a voltage (mV, the product R·I) or a current (pA)."
+    )
 
 
 def _bin_averages(values, signal, centres, bin_size):
@@ -353,7 +391,9 @@ def _bin_averages(values, signal, centres, bin_size):
     first, last = centres[0] - bin_size / 2, centres[-1] + bin_size / 2
     slack = 1e-6 * bin_size
     if first < start - slack or last > stop + slack:
-        raise ValueError(f"stimulus covers {start:g}-{stop:g} s, but the bins reach from {first:g} to {last:g} s; extend the signal.")
+        raise ValueError(
+            f"stimulus covers {start:g}-{stop:g} s, but the bins reach from {first:g} to {last:g} s; extend the signal."
+        )
     # exact average of the piecewise constant signal: difference of its running integral at the bin edges
     integral = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0) * period])
     sample_edges = start + np.arange(values.shape[0] + 1) * period

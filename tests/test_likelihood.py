@@ -1,4 +1,4 @@
-"""The joint likelihood against its slow twin, against finite differences, and against limits that are known in closed form."""
+"""The joint likelihood against its slow twin, against finite differences, and known limits."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,9 @@ def observe(counts, labels, history_rate, stimulus):
 @pytest.mark.parametrize("case", CASES)
 def test_likelihood_equals_its_slow_twin(case, density, scheme):
     p, n, counts, labels, history_rate, stimulus = problem(*CASES[case])
-    fast = joint(p, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, scheme=scheme, window=30, density=density)
+    fast = joint(
+        p, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, scheme=scheme, window=30, density=density
+    )
     part_a, part_b, n_bar = oracle.log_joint(p, n, counts, labels, history_rate, stimulus, DT, scheme, 30, density)
     np.testing.assert_allclose(fast.n_bar, n_bar, rtol=1e-9)
     assert fast.part_a == pytest.approx(part_a, rel=1e-10)
@@ -73,12 +75,18 @@ def test_gradients_agree_with_central_differences_whose_error_falls_with_the_squ
     g_history_rate = exact.g_history.sum(axis=0) * p.n_neurons * DT
     scale = {"J": 1.0, "tau_m": 1e-3, "u_rest": 1.0, "threshold": 1.0, "tau_syn": 1e-3}
     targets = {name: (getattr(exact.g_parameters, name), getattr(p, name), s) for name, s in scale.items()}
-    targets |= {"n": (exact.g_n, n, 1.0), "stimulus": (exact.g_stimulus, stimulus, 1.0), "history": (g_history_rate, history_rate, 1.0)}
+    targets |= {
+        "n": (exact.g_n, n, 1.0),
+        "stimulus": (exact.g_stimulus, stimulus, 1.0),
+        "history": (g_history_rate, history_rate, 1.0),
+    }
     for name, (gradient, at, size) in targets.items():
 
         def value(x, name=name):
             parameters = p._replace(**{name: x}) if name in scale else p
-            trial = observe(counts, labels, x if name == "history" else history_rate, x if name == "stimulus" else stimulus)
+            trial = observe(
+                counts, labels, x if name == "history" else history_rate, x if name == "stimulus" else stimulus
+            )
             return joint(parameters, x if name == "n" else n, trial, gradient=False, **settings).value
 
         for _ in range(2):
@@ -103,7 +111,10 @@ def test_a_long_trial_swept_in_stretches_gives_the_same_value_and_gradient(monke
 
 
 def test_observed_spikes_of_an_uncoupled_neuron_have_the_renewal_likelihood():
-    """Without coupling the intervals are independent: log p is the sum of the discrete renewal density's logs, computed here from its own survivor."""
+    """Without coupling the intervals are independent.
+
+    Log p is the sum of the discrete renewal density's logs, computed here from its own survivor.
+    """
     p, n, _, _, history_rate, stimulus = problem(1, 0.004, 0.0, False, T=400)
     p = p._replace(J=np.zeros((1, 1)))
     n = np.full((400, 1), 2.0)
@@ -112,7 +123,9 @@ def test_observed_spikes_of_an_uncoupled_neuron_have_the_renewal_likelihood():
     both = joint(p, n, observe(counts, [0], history_rate, stimulus), bin_size=DT, window=30, gradient=False).part_a
     counts_first = counts.copy()
     counts_first[51:] = False
-    first_only = joint(p, n, observe(counts_first, [0], history_rate, stimulus), bin_size=DT, window=30, gradient=False).part_a
+    first_only = joint(
+        p, n, observe(counts_first, [0], history_rate, stimulus), bin_size=DT, window=30, gradient=False
+    ).part_a
 
     def log_interval(k, censored):
         v, log_s = 0.0, 0.0
@@ -127,7 +140,11 @@ def test_observed_spikes_of_an_uncoupled_neuron_have_the_renewal_likelihood():
             log_s -= x
         return log_s
 
-    expected = sum(log_interval(k, False) for k in (10, 15, 55)) + log_interval(400 - 1 - 130, True) - log_interval(400 - 1 - 50, True)
+    expected = (
+        sum(log_interval(k, False) for k in (10, 15, 55))
+        + log_interval(400 - 1 - 130, True)
+        - log_interval(400 - 1 - 50, True)
+    )
     assert both - first_only == pytest.approx(expected, rel=1e-9)
 
 
@@ -144,7 +161,9 @@ def test_neurons_are_conserved_in_a_constant_past():
     rate = np.array([1.0 / mean_interval])
     T = 300
     n = np.full((T, 1), rate[0] * 1000 * DT)
-    result = joint(p, n, Observation.from_counts(np.zeros((T, 0)), [], 1, rate), bin_size=DT, window=120, gradient=False)
+    result = joint(
+        p, n, Observation.from_counts(np.zeros((T, 0)), [], 1, rate), bin_size=DT, window=120, gradient=False
+    )
     np.testing.assert_allclose(result.n_bar, n, rtol=1e-6)
 
 

@@ -8,10 +8,11 @@ from .m_step import m_step
 # Widths (s) of the Gaussian kernel that are tried, and the least rate (Hz) that a smoothed activity may have.
 WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 LEAST_RATE = 0.1
+ANCHOR_WIDTH, HELD_WIDTH = 0.5, 0.02  # of the value
 
 
 def smoothed_activity(counts, labels, n_populations, bin_size, width=None):
-    """Population activity from the recorded spikes by Gaussian smoothing (Wang et al. 2022, App. D), with a width chosen by the data.
+    """Population activity by Gaussian smoothing of spikes (Wang et al. 2022, App. D), with a width chosen by the data.
 
     Parameters
     ----------
@@ -21,8 +22,9 @@ def smoothed_activity(counts, labels, n_populations, bin_size, width=None):
     n_populations : int
     bin_size : float, s
     width : float, optional
-        Standard deviation of the kernel in s. By default the one of `WIDTHS` with the highest leave-one-out Poisson likelihood: every spike count is
-        predicted from the smoothed spikes of its population without itself (its own bin's contribution is taken out).
+        Standard deviation of the kernel in s. By default the one of `WIDTHS` with the highest leave-one-out Poisson
+        likelihood: every spike count is predicted from the smoothed spikes of its population without itself (its own
+        bin's contribution is taken out).
 
     Returns
     -------
@@ -44,6 +46,26 @@ def smoothed_activity(counts, labels, n_populations, bin_size, width=None):
     return activities, float(width)
 
 
+def anchor(theta, space, coupling_width=ANCHOR_WIDTH):
+    """A weak pull towards a start: `m_step`'s anchor with a width of half of each value, at least 2.5 mV.
+
+    A short recording determines some combinations of the parameters a thousand times better than others; along the rest
+    an optimiser drifts to wherever (for instance to no coupling at all when a bistable network happened not to switch).
+    One width away costs half a nat, so that whatever the data say anything about wins.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray
+    space : ParameterSpace
+    coupling_width : float
+        Width for couplings, relative to their size.
+    """
+    logarithmic = np.array([unit == "ms" for unit in space.units], dtype=bool)
+    width = np.where(logarithmic, ANCHOR_WIDTH, ANCHOR_WIDTH * np.maximum(np.abs(theta), 5.0))
+    coupling = np.array([name.startswith("J") for name in space.names], dtype=bool)
+    return theta, np.where(coupling, width * coupling_width / ANCHOR_WIDTH, width)
+
+
 def _leave_one_out(pooled, members, width, bin_size):
     """Poisson log-likelihood of every bin's count given its smoothed surroundings without the bin itself."""
     impulse = np.zeros(2 * int(5 * width) + 11)
@@ -57,21 +79,38 @@ def _leave_one_out(pooled, members, width, bin_size):
     return total
 
 
-def start_from_recorded_neurons(theta, space, observations, activities, *, bin_size, scheme, max_iter=100):
+def start_from_recorded_neurons(theta, space, observations, activities, *, bin_size, scheme, parts="a", max_iter=100):
     """θ that explains the recorded neurons best if the smoothed activity were true: part a of the likelihood alone.
 
-    Far from the truth the full objective is a plateau (nothing fires) or a cliff; part a is close to unimodal and cheap.
+    Far from the truth the full objective is a plateau (nothing fires) or a cliff; part a is close to unimodal and
+    cheap. Smoothed activity misleads about couplings: it has lost the fluctuations that the neurons really felt and has
+    some of its own, so that they shrink like any slope on a noisy regressor. They are therefore held near the start;
+    whatever else is not determined stays there too.
 
     Parameters
     ----------
     theta : numpy.ndarray
-        Start.
+        Start, and anchor of undetermined directions.
     activities : list of numpy.ndarray, shape (n_bins, K), Hz
+    parts : {"a", "ab"}
+        ``"ab"`` also asks that the network could produce the smoothed activity.
 
     Returns
     -------
     numpy.ndarray
     """
     n_neurons = np.asarray(space.unpack(theta).n_neurons)
-    trajectories = [[(observation, activity * n_neurons * bin_size)] for observation, activity in zip(observations, activities, strict=True)]
-    return m_step(theta, space, trajectories, bin_size=bin_size, scheme=scheme, parts="a", max_iter=max_iter).theta
+    trajectories = [
+        [(observation, activity * n_neurons * bin_size)]
+        for observation, activity in zip(observations, activities, strict=True)
+    ]
+    return m_step(
+        theta,
+        space,
+        trajectories,
+        bin_size=bin_size,
+        scheme=scheme,
+        parts=parts,
+        anchor=anchor(theta, space, HELD_WIDTH),
+        max_iter=max_iter,
+    ).theta

@@ -1,5 +1,6 @@
 """M-step: the parameters that make given spike counts and the recorded spikes most probable together."""
 
+import contextlib
 from typing import NamedTuple
 
 import joblib
@@ -11,7 +12,7 @@ from ..likelihood import joint
 
 
 class MStep(NamedTuple):
-    """New parameters and the objective, mean over trajectories of log p(y, n | θ) + log prior, before and after (nats)."""
+    """New parameters, and the objective (mean log p(y, n | θ) + log prior, in nats) before and after."""
 
     theta: np.ndarray
     before: float
@@ -19,7 +20,19 @@ class MStep(NamedTuple):
     n_evaluations: int
 
 
-def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", parts="ab", max_iter=50, n_jobs=None):
+def m_step(
+    theta,
+    space,
+    trajectories,
+    *,
+    bin_size,
+    scheme,
+    density="binomial",
+    parts="ab",
+    anchor=None,
+    max_iter=50,
+    n_jobs=None,
+):
     """Maximise Σ_trials mean_trajectories log p(y, n | θ) + log prior over θ by L-BFGS-B with exact gradients.
 
     Parameters
@@ -28,9 +41,14 @@ def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", 
         Start; the result is never worse.
     space : ParameterSpace
     trajectories : list of list of (Observation, n)
-        For every trial, the trajectories (n_bins, K) to average over, each with the observation (and history) it belongs to.
+        For every trial, the trajectories (n_bins, K) to average over, each with the observation (and history) it
+        belongs to.
     bin_size, scheme, density, parts
-        See `likelihood.joint`. Only densities that contain their log term make sense here: without it a large n̄ is rewarded.
+        See `likelihood.joint`. Only densities that contain their log term make sense here: without it a large n̄ is
+        rewarded.
+    anchor : (theta, width), optional
+        Adds -½ Σ ((θ - anchor) / width)²: directions that the data do not determine stay near the anchor instead of
+        drifting.
     max_iter : int
         L-BFGS iterations.
     n_jobs : int, optional
@@ -40,22 +58,31 @@ def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", 
     -------
     MStep
     """
-    # The age window follows the membrane time constants of the start and stays, so that the objective is smooth. Time constants may grow by
-    # half before the window falls below 6 of them (n̄ then off by 0.3 %, and the next M-step has a longer one).
+    # The age window follows the membrane time constants of the start and stays, so that the objective is smooth. Time
+    # constants may grow by half before the window falls below 6 of them (n̄ then off by 0.3 %, and the next M-step has
+    # a longer one).
     window = discretization.age_window(discretization.discretize(space.unpack(theta), bin_size, scheme))
     scale = 1.0 / sum(len(trial[0][1]) for trial in trajectories)
     last = {}
 
     tasks = [(observation, n, len(trial)) for trial in trajectories for observation, n in trial]
 
+    def evaluate(parameters, n, observation):
+        return joint(
+            parameters, n, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, parts=parts
+        )
+
     def objective(x):
         parameters = space.unpack(x)
         value, gradient = space.log_prior(x)
         gradient = gradient.copy()
-        results = workers(
-            joblib.delayed(joint)(parameters, n, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, parts=parts)
-            for observation, n, _ in tasks
-        )
+        if anchor is not None:
+            away = (x - anchor[0]) / anchor[1]
+            value -= 0.5 * float(away @ away)
+            gradient -= away / anchor[1]
+        results = [evaluate(parameters, n, observation) for observation, n, _ in tasks] if workers is None else workers(
+            joblib.delayed(evaluate)(parameters, n, observation) for observation, n, _ in tasks
+        )  # fmt: skip
         for result, (_, _, n_paths) in zip(results, tasks, strict=True):
             value += result.value / n_paths
             gradient += space.pull_back(x, result.g_parameters) / n_paths
@@ -68,9 +95,17 @@ def m_step(theta, space, trajectories, *, bin_size, scheme, density="binomial", 
     if scheme == "euler":
         bounds = _leave_room_for_euler(bounds, space, bin_size)
     start = np.clip(theta, bounds[:, 0], bounds[:, 1])
-    with joblib.Parallel(n_jobs=n_jobs, prefer="threads") as workers:
+    # joblib costs a fraction of a millisecond per call, as much as a short trial's likelihood: only where there is
+    # something to share out
+    shared = n_jobs not in (None, 1) and len(tasks) > 1
+    with joblib.Parallel(n_jobs=n_jobs, prefer="threads") if shared else contextlib.nullcontext() as workers:
         result = minimize(
-            objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iter, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6}
+            objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": max_iter, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-6},
         )
     before, after = last.get("first", np.nan), -result.fun / scale
     if not after >= before:

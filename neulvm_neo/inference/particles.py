@@ -1,4 +1,7 @@
-"""Particle filter: log p(y | θ) with its Monte-Carlo error, smoothed activity, and sampled trajectories of the hidden counts."""
+"""Particle filter.
+
+Log p(y | θ) with its Monte-Carlo error, smoothed activity, and sampled trajectories of the hidden counts.
+"""
 
 from dataclasses import dataclass
 
@@ -45,7 +48,19 @@ class FilterResult:
         return float(self.log_increments.sum())
 
 
-def particle_filter(parameters, observation, histories, *, bin_size, rng, scheme="euler", n_particles=1000, window=None, n_paths=0, resample_below=0.5):
+def particle_filter(
+    parameters,
+    observation,
+    histories,
+    *,
+    bin_size,
+    rng,
+    scheme="euler",
+    n_particles=1000,
+    window=None,
+    n_paths=0,
+    resample_below=0.5,
+):
     """Bootstrap filter over one trial.
 
     Parameters
@@ -87,11 +102,35 @@ def particle_filter(parameters, observation, histories, *, bin_size, rng, scheme
     weights = np.empty(P)
     first = rng.integers(len(rows), size=P)
     particles.bootstrap(
-        rng, spiking, observation.labels, np.ascontiguousarray(observation.stimulus), step.leak, step.drive_gain, step.synaptic_gain,
-        step.synaptic_decay, step.J, step.u_rest, step.log_hazard_offset, step.refractory_bins, step.delay_bins, step.n_neurons, bin_size,
-        FLOOR_RATE * step.n_neurons * bin_size, decay, first, *start, min(int(round(LAG / bin_size)), window - 1), resample_below,
-        log_increments, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
-    )  # fmt: skip
+        rng,
+        spiking,
+        observation.labels,
+        np.ascontiguousarray(observation.stimulus),
+        step.leak,
+        step.drive_gain,
+        step.synaptic_gain,
+        step.synaptic_decay,
+        step.J,
+        step.u_rest,
+        step.log_hazard_offset,
+        step.refractory_bins,
+        step.delay_bins,
+        step.n_neurons,
+        bin_size,
+        FLOOR_RATE * step.n_neurons * bin_size,
+        decay,
+        first,
+        *start,
+        min(int(round(LAG / bin_size)), window - 1),
+        resample_below,
+        log_increments,
+        mean,
+        mean_square,
+        mean_n_bar,
+        path_n,
+        path_ancestor,
+        weights,
+    )
     paths, path_first = np.empty((n_paths, T, K)), np.empty(n_paths, dtype=np.int64)
     if n_paths:
         particles.trace_paths(path_n, path_ancestor, rng.choice(P, size=n_paths, p=weights), paths, path_first)
@@ -103,7 +142,8 @@ def particle_filter(parameters, observation, histories, *, bin_size, rng, scheme
 def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs=2, **settings):
     """log p(y | θ) summed over trials, and its Monte-Carlo standard error, from independent passes of the filter.
 
-    The filter's estimate of p(y | θ) itself is unbiased, so the passes are averaged as probabilities, trial by trial; the error is that of the average.
+    The filter's estimate of p(y | θ) itself is unbiased, so the passes are averaged as probabilities, trial by trial;
+    the error is that of the average.
 
     Returns
     -------
@@ -112,7 +152,12 @@ def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs
     value, variance = 0.0, 0.0
     for observation in observations:
         logs = np.array(
-            [particle_filter(parameters, observation, histories, bin_size=bin_size, rng=child, **settings).log_likelihood for child in rng.spawn(n_runs)]
+            [
+                particle_filter(
+                    parameters, observation, histories, bin_size=bin_size, rng=child, **settings
+                ).log_likelihood
+                for child in rng.spawn(n_runs)
+            ]
         )
         value += np.logaddexp.reduce(logs) - np.log(n_runs)
         variance += logs.var(ddof=1) / n_runs if n_runs > 1 else np.nan
@@ -128,9 +173,20 @@ def _stationary_states(histories, stimulus, step, window):
         counts = np.repeat(n[m][:, None], window + 1, axis=1)
         filtered, potentials = np.empty_like(counts), np.empty_like(counts)
         potential.forward(
-            counts, np.repeat(stimulus[:, None], window + 1, axis=1), step.leak, step.drive_gain, step.synaptic_gain, step.synaptic_decay, step.J,
-            step.u_rest, step.delay_bins, step.n_neurons, step.bin_size, filtered, potentials,
-        )  # fmt: skip
+            counts,
+            np.repeat(stimulus[:, None], window + 1, axis=1),
+            step.leak,
+            step.drive_gain,
+            step.synaptic_gain,
+            step.synaptic_decay,
+            step.J,
+            step.u_rest,
+            step.delay_bins,
+            step.n_neurons,
+            step.bin_size,
+            filtered,
+            potentials,
+        )
         H[m] = potentials[:, -1]
         for k in range(K):
             r = int(step.refractory_bins[k])
@@ -138,9 +194,25 @@ def _stationary_states(histories, stimulus, step, window):
             survival = np.ones(window + 1)
             empty = np.empty((0, window))
             mesoscopic.forward(
-                0, window, window, counts[k], potentials[k], decay, step.log_hazard_offset[k], r, step.n_neurons[k], survival, np.zeros(2),
-                np.empty(1), np.empty(1), False, empty, empty, empty, np.empty((0, 8)),
-            )  # fmt: skip
+                0,
+                window,
+                window,
+                counts[k],
+                potentials[k],
+                decay,
+                step.log_hazard_offset[k],
+                r,
+                step.n_neurons[k],
+                survival,
+                np.zeros(2),
+                np.empty(1),
+                np.empty(1),
+                False,
+                empty,
+                empty,
+                empty,
+                np.empty((0, 8)),
+            )
             S[m, k] = survival[:window]
             free = max(step.n_neurons[k] - float(np.dot(survival[:window], counts[k, :window])), 0.0)
             lump[m, k] = free, 0.5 * free * survival[0]

@@ -1,4 +1,7 @@
-"""E-step of the Baum–Viterbi algorithm: the most probable spike counts n given the recorded spikes and the parameters."""
+"""E-step of the Baum–Viterbi algorithm.
+
+The most probable spike counts n given the recorded spikes and the parameters.
+"""
 
 from typing import NamedTuple
 
@@ -29,8 +32,8 @@ def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max
     parameters : Parameters
     observation : Observation
     density : {"noise", "gaussian", "binomial"}
-        ``"noise"`` (default) finds the mode over the noise ξ in n = n̄ + √n̄ ξ. The paper's ``"gaussian"`` keeps the term -½ log n̄, which rewards
-        driving the activity to silence, and is there for comparison.
+        ``"noise"`` (default) finds the mode over the noise ξ in n = n̄ + √n̄ ξ. The paper's ``"gaussian"`` keeps the
+        term -½ log n̄, which rewards driving the activity to silence, and is there for comparison.
     max_iter : int
         L-BFGS iterations.
 
@@ -47,7 +50,9 @@ def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max
 
     def objective(x):
         counts = x.reshape(n.shape) * unit
-        result = joint(parameters, counts, observation, bin_size=bin_size, scheme=scheme, window=window, density=density)
+        result = joint(
+            parameters, counts, observation, bin_size=bin_size, scheme=scheme, window=window, density=density
+        )
         if not (np.isfinite(result.value) and np.all(np.isfinite(result.g_n))):
             return 1e10, np.zeros_like(x)
         last.setdefault("first", result.value)
@@ -61,5 +66,7 @@ def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max
     )  # fmt: skip
     before, after = last.get("first", np.nan), -result.fun / scale
     best = np.clip(result.x.reshape(n.shape) * unit, 0.0, N) if after >= before else start
-    n_bar = joint(parameters, best, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, gradient=False).n_bar
+    n_bar = joint(
+        parameters, best, observation, bin_size=bin_size, scheme=scheme, window=window, density=density, gradient=False
+    ).n_bar
     return EStep(best, n_bar, before, max(after, before), result.nfev)

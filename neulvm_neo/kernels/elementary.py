@@ -9,8 +9,9 @@ import math
 import numpy as np
 from numba import njit
 
-# Beyond this log of the bin-integrated hazard (x = 20: the neuron fires with probability 1 - 2e-9 anyway) the hazard continues linearly:
-# parameters far off then meet a slope instead of an overflow. The function stays continuously differentiable.
+# Beyond this log of the bin-integrated hazard (x = 20: the neuron fires with probability 1 - 2e-9 anyway) the hazard
+# continues linearly: parameters far off then meet a slope instead of an overflow. The function stays continuously
+# differentiable.
 LOG_HAZARD_CAP = math.log(20.0)
 
 _LOG2_E = 1.4426950408889634
@@ -20,7 +21,10 @@ _LN2_LOW = 1.90821492927058770002e-10
 
 @njit(cache=True)
 def exp(x):
-    """exp(x) by argument reduction and a polynomial of degree 12; relative error below 1e-13 for -708 < x < 709, clipped outside."""
+    """exp(x) by argument reduction and a polynomial of degree 12.
+
+    Relative error below 1e-13 for -708 < x < 709, clipped outside.
+    """
     x = min(max(x, -708.0), 709.0)
     k = np.rint(x * _LOG2_E)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW

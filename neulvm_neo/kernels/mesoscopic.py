@@ -1,9 +1,11 @@
-"""Expected spike counts of one population from its cohorts (Wang et al. 2022, eqs. 2 and 6; Schwalger et al. 2017): forward sweep.
+"""Expected spike counts of one population from its cohorts: forward sweep.
 
-Given the counts n and the never-reset potential H, populations do not interact, so every kernel here sees one population: 1-D arrays over
-n_history + n_bins bins. A cohort is named by its birth bin s; its age is a = t - s; it is refractory up to age r, then has the potential
-H(t) - γ^(a-r) H(s+r). Cohorts older than the window (its length is n_history) are free: their potential is H, and two sums x = Σ S n and
-z = Σ S² n hold all that is left of them.
+Wang et al. 2022, eqs. 2 and 6; Schwalger et al. 2017.
+
+Given the counts n and the never-reset potential H, populations do not interact, so every kernel here sees one
+population: 1-D arrays over n_history + n_bins bins. A cohort is named by its birth bin s; its age is a = t - s; it is
+refractory up to age r, then has the potential H(t) - γ^(a-r) H(s+r). Cohorts older than the window (its length is
+n_history) are free: their potential is H, and two sums x = Σ S n and z = Σ S² n hold all that is left of them.
 """
 
 import numpy as np
@@ -33,8 +35,9 @@ def advance_cohorts(n, S, release, decay, H_t):
     Parameters
     ----------
     n, S, release, decay : (count,)
-        Counts, survivals, potential H(s+r) at release and γ^(a-r), in the order of birth. Loops run from 0 over contiguous views: an index that
-        might be negative would cost numba a wrap-around test per cell and the vectorisation with it.
+        Counts, survivals, potential H(s+r) at release and γ^(a-r), in the order of birth. Loops run from 0 over
+        contiguous views: an index that might be negative would cost numba a wrap-around test per cell and the
+        vectorisation with it.
     H_t : float
         H(t) - ϑ + ln Δt.
     """
@@ -81,8 +84,25 @@ def advance_cohorts_taped(n, S, release, decay, H_t, tape_S, tape_q, tape_slope)
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def forward(
-    start, stop, window, n, H, decay, offset, r, n_neurons, S, lump, n_bar, h_unseen, taped, tape_S, tape_q, tape_slope, tape_sums,
-):  # fmt: skip
+    start,
+    stop,
+    window,
+    n,
+    H,
+    decay,
+    offset,
+    r,
+    n_neurons,
+    S,
+    lump,
+    n_bar,
+    h_unseen,
+    taped,
+    tape_S,
+    tape_q,
+    tape_slope,
+    tape_sums,
+):
     """Advance one population over bins [start, stop) of the extended time axis (bins 0 … window - 1 are the history).
 
     Parameters
@@ -96,10 +116,11 @@ def forward(
     S : (L,), updated
         Survival of every cohort so far (1 at birth).
     lump : (2,), updated
-        x and z of the free neurons. Set at the first bin after the history: the neurons that the history leaves unexplained are free,
-        x = max(N - Σ S n, 0), z = x S_oldest / 2 (a constant past with rare firing).
+        x and z of the free neurons. Set at the first bin after the history: the neurons that the history leaves
+        unexplained are free, x = max(N - Σ S n, 0), z = x S_oldest / 2 (a constant past with rare firing).
     n_bar, h_unseen : (L - window,), filled
-        Expected count n̄ (eq. 6b, not clipped), and the firing probability of a neuron that has not fired since the start of the recording.
+        Expected count n̄ (eq. 6b, not clipped), and the firing probability of a neuron that has not fired since the
+        start of the recording.
     taped : bool
         Whether to fill the tapes, row t - start: tape_S, tape_q, tape_slope (·, window); tape_sums (·, 8).
     """
@@ -119,16 +140,32 @@ def forward(
         if taped:
             young, old = split - oldest, first - oldest
             P0, M0, W0, V0 = advance_cohorts_taped(
-                n[first:split], S[first:split], H[first + r : split + r], decay[old:young], H_t,
-                tape_S[row, old:young], tape_q[row, old:young], tape_slope[row, old:young],
-            )  # fmt: skip
+                n[first:split],
+                S[first:split],
+                H[first + r : split + r],
+                decay[old:young],
+                H_t,
+                tape_S[row, old:young],
+                tape_q[row, old:young],
+                tape_slope[row, old:young],
+            )
             P, M, W, V = advance_cohorts_taped(
-                n[split:last], S[split:last], H[split + r : last + r], decay[young : last - oldest], H_t,
-                tape_S[row, young : last - oldest], tape_q[row, young : last - oldest], tape_slope[row, young : last - oldest],
-            )  # fmt: skip
+                n[split:last],
+                S[split:last],
+                H[split + r : last + r],
+                decay[young : last - oldest],
+                H_t,
+                tape_S[row, young : last - oldest],
+                tape_q[row, young : last - oldest],
+                tape_slope[row, young : last - oldest],
+            )
         else:
-            P0, M0, W0, V0 = advance_cohorts(n[first:split], S[first:split], H[first + r : split + r], decay[first - oldest : split - oldest], H_t)
-            P, M, W, V = advance_cohorts(n[split:last], S[split:last], H[split + r : last + r], decay[split - oldest : last - oldest], H_t)
+            P0, M0, W0, V0 = advance_cohorts(
+                n[first:split], S[first:split], H[first + r : split + r], decay[first - oldest : split - oldest], H_t
+            )
+            P, M, W, V = advance_cohorts(
+                n[split:last], S[split:last], H[split + r : last + r], decay[split - oldest : last - oldest], H_t
+            )
         if t < window:
             continue
         for s in range(last, t):  # refractory neurons count as mass only

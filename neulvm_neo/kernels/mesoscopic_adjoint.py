@@ -1,13 +1,14 @@
 """Reverse sweep of `mesoscopic.forward`: same loops, read side by side with it."""
 
-import numpy as np
 from numba import njit
 
 from .mesoscopic import _FAST
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def retreat_cohorts(n, release, decay, decay_slope, tape_S, tape_q, tape_slope, g_P, g_M, g_W, g_V, g_S, g_n, g_release):
+def retreat_cohorts(
+    n, release, decay, decay_slope, tape_S, tape_q, tape_slope, g_P, g_M, g_W, g_V, g_S, g_n, g_release
+):
     """Adjoint of `advance_cohorts`; returns the sums over cohorts of g_u and of g_u · d(potential)/d(leak)."""
     total = 0.0
     total_leak = 0.0

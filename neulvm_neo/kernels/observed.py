@@ -1,7 +1,11 @@
-"""Likelihood of the recorded neurons given the never-reset potential of their population (part a of Wang et al. 2022, App. B), and its adjoint.
+"""Likelihood of recorded neurons given their population's never-reset potential, and its adjoint.
 
-A neuron that last fired in bin s has the potential H(t) - γ^(t-s-r) H(s+r); before its first recorded spike it is any of the neurons that have not
-fired since the recording began (probability `h_unseen`, see `mesoscopic.forward`), so its unknown age at the start is integrated out.
+Part a of Wang et al. 2022, App. B.
+
+A neuron that last fired in bin s has the potential H(t) - γ^(t-s-r) H(s+r); before its first recorded spike it is any
+of the neurons that have not fired since the recording began (probability `h_unseen`, see `mesoscopic.forward`), so its
+unknown age at the start is
+integrated out.
 """
 
 import math
@@ -12,8 +16,9 @@ from numba import njit
 from .elementary import integrated_hazard, integrated_hazard_slope, log_one_minus_exp
 from .mesoscopic import _FAST
 
-# A spike inside the absolute refractory period is impossible in the model but happens in recordings (multi-unit activity, sorting errors). It is given
-# this rate (Hz), which is also the least rate of a first spike: a constant penalty of ln(1e-3 Δt) per such spike, and 1e-3 nats per second of refractory time.
+# A spike inside the absolute refractory period is impossible in the model but happens in recordings (multi-unit
+# activity, sorting errors). It is given this rate (Hz), which is also the least rate of a first spike: a constant
+# penalty of ln(1e-3 Δt) per such spike, and 1e-3 nats per second of refractory time.
 CONTAMINATION_RATE = 1e-3
 # A neuron not seen yet never fires for certain: its log-likelihood stays finite however wrong the parameters are.
 CERTAINTY = 1.0 - 1e-9
@@ -30,7 +35,10 @@ def _silence(H, decay, H_release, offset):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def _silence_adjoint(H, decay, decay_slope, H_release, offset, g_H):
-    """Gradient of -`_silence`: adds to g_H; returns the sums of g_u and g_u · d(potential)/d(leak), and the gradient of H_release."""
+    """Gradient of -`_silence`: adds to g_H.
+
+    Returns the sums of g_u and g_u · d(potential)/d(leak), and the gradient of H_release.
+    """
     total = 0.0
     total_leak = 0.0
     g_release = 0.0
@@ -106,7 +114,12 @@ def adjoint(spikes, n_bins, H, h_unseen, leak, offset, r, bin_size, g_H, g_h_uns
         free_from = birth + r + 1
         if free_from < end:
             total, total_leak, g_release = _silence_adjoint(
-                H[free_from:end], decay[1 : end - birth - r], decay_slope[1 : end - birth - r], H[birth + r], offset, g_H[free_from:end]
+                H[free_from:end],
+                decay[1 : end - birth - r],
+                decay_slope[1 : end - birth - r],
+                H[birth + r],
+                offset,
+                g_H[free_from:end],
             )
             g_H[birth + r] += g_release
             g_scalars[0] -= total

@@ -1,8 +1,10 @@
 """Bootstrap particle filter on the mesoscopic state: all particles advance through one trial in one compiled loop.
 
-A particle holds, per population, its recent cohorts (count n, survival S, potential at release), the free neurons' sums x and z, the filtered activity I
-and the never-reset potential H. In bin t it is weighted by the probability of the recorded spikes, then draws its own n_t ~ Binomial(N, n̄_t/N).
-Cohort arrays are (particle, population, age) with the oldest cohort first, sliding in a buffer longer than the window.
+A particle holds, per population, its recent cohorts (count n, survival S, potential at release), the free neurons' sums
+x and z, the filtered activity I and the never-reset potential H. In bin t it is weighted by the probability of the
+recorded spikes, then draws its own n_t ~ Binomial(N, n̄_t/N). Cohort arrays are (particle, population, age) with the
+oldest cohort first, sliding in a
+buffer longer than the window.
 """
 
 import math
@@ -31,10 +33,38 @@ def systematic_resample(weights, u, ancestors):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def bootstrap(
-    rng, spiking, labels, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, offset, refractory, delay, n_neurons, bin_size,
-    floor, decay, first_history, history_n, history_S, history_H, history_lump, lag, resample_below,
-    log_increment, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
-):  # fmt: skip
+    rng,
+    spiking,
+    labels,
+    stimulus,
+    leak,
+    drive_gain,
+    synaptic_gain,
+    synaptic_decay,
+    J,
+    u_rest,
+    offset,
+    refractory,
+    delay,
+    n_neurons,
+    bin_size,
+    floor,
+    decay,
+    first_history,
+    history_n,
+    history_S,
+    history_H,
+    history_lump,
+    lag,
+    resample_below,
+    log_increment,
+    mean,
+    mean_square,
+    mean_n_bar,
+    path_n,
+    path_ancestor,
+    weights,
+):
     """Run the filter over one trial.
 
     Parameters
@@ -120,9 +150,15 @@ def bootstrap(
                 cohorts_S = S[now, p, k, off : off + window]
                 cohorts_release = release[now, p, k, off : off + window]
                 split = min(max(window - t, 0), active) if unseen[k] > 0 else 0
-                P0, M0, W0, V0 = advance_cohorts(cohorts_n[:split], cohorts_S[:split], cohorts_release[:split], decay[k, :split], H_t)
+                P0, M0, W0, V0 = advance_cohorts(
+                    cohorts_n[:split], cohorts_S[:split], cohorts_release[:split], decay[k, :split], H_t
+                )
                 fired, mass, fired_free, mass_free = advance_cohorts(
-                    cohorts_n[split:active], cohorts_S[split:active], cohorts_release[split:active], decay[k, split:active], H_t
+                    cohorts_n[split:active],
+                    cohorts_S[split:active],
+                    cohorts_release[split:active],
+                    decay[k, split:active],
+                    H_t,
                 )
                 for j in range(active, window):
                     if j < window - t:
@@ -162,7 +198,9 @@ def bootstrap(
                         log_weight[p] += log_one_minus_exp(integrated_hazard(u))
                 else:
                     for p in range(P):
-                        log_weight[p] -= integrated_hazard(H[now, p, k] - offset[k] - factor * release_observed[now, p, i])
+                        log_weight[p] -= integrated_hazard(
+                            H[now, p, k] - offset[k] - factor * release_observed[now, p, i]
+                        )
             if spike:
                 if last < 0:
                     unseen[k] -= 1
@@ -253,7 +291,10 @@ def _moments(n, weights, position, mean, mean_square):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def trace_paths(path_n, path_ancestor, last, out, first):
-    """Counts along the ancestry of the particles `last` (n_paths,): fills out (n_paths, T, K) and `first`, their ancestors before bin 0."""
+    """Counts along the ancestry of the particles `last` (n_paths,).
+
+    Fills out (n_paths, T, K) and `first`, their ancestors before bin 0.
+    """
     T = path_n.shape[0]
     for i in range(last.size):
         p = last[i]

@@ -1,6 +1,7 @@
 """Never-reset potential H of every population from the spike counts: forward sweep and its adjoint.
 
-Arrays are (n_populations, n_bins), population first, so that later loops over cohorts are contiguous. Bins 0 … n_history - 1 are the history.
+Arrays are (n_populations, n_bins), population first, so that later loops over cohorts are contiguous. Bins 0 …
+n_history - 1 are the history.
 """
 
 import numpy as np
@@ -8,11 +9,25 @@ from numba import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def forward(n, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, delay_bins, n_neurons, bin_size, filtered, H):
+def forward(
+    n,
+    stimulus,
+    leak,
+    drive_gain,
+    synaptic_gain,
+    synaptic_decay,
+    J,
+    u_rest,
+    delay_bins,
+    n_neurons,
+    bin_size,
+    filtered,
+    H,
+):
     """Fill `filtered` (I, Hz) and `H` (mV), both (K, L).
 
-    I_b ← e_b I_b + (1 - e_b) A_b(t - 1 - d_b);   H_a ← γ_a H_a + g_a (U_a + R I_a) + c_a Σ_b J_ab I_b   (Wang et al. 2022, eq. 5, never reset).
-    Before the first bin the network rests at the fixed point of the first history bin.
+    I_b ← e_b I_b + (1 - e_b) A_b(t - 1 - d_b);   H_a ← γ_a H_a + g_a (U_a + R I_a) + c_a Σ_b J_ab I_b   (Wang et al.
+    2022, eq. 5, never reset). Before the first bin the network rests at the fixed point of the first history bin.
     """
     K, L = n.shape
     previous_I = np.empty(K)
@@ -34,15 +49,37 @@ def forward(n, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_r
             current = 0.0
             for b in range(K):
                 current += J[a, b] * previous_I[b]
-            previous_H[a] = leak[a] * previous_H[a] + drive_gain[a] * (u_rest[a] + stimulus[a, t]) + synaptic_gain[a] * current
+            previous_H[a] = (
+                leak[a] * previous_H[a] + drive_gain[a] * (u_rest[a] + stimulus[a, t]) + synaptic_gain[a] * current
+            )
             H[a, t] = previous_H[a]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def adjoint(
-    n, stimulus, leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, delay_bins, n_neurons, bin_size, filtered, H, g_H,
-    g_n, g_stimulus, g_leak, g_drive_gain, g_synaptic_gain, g_synaptic_decay, g_J, g_u_rest,
-):  # fmt: skip
+    n,
+    stimulus,
+    leak,
+    drive_gain,
+    synaptic_gain,
+    synaptic_decay,
+    J,
+    u_rest,
+    delay_bins,
+    n_neurons,
+    bin_size,
+    filtered,
+    H,
+    g_H,
+    g_n,
+    g_stimulus,
+    g_leak,
+    g_drive_gain,
+    g_synaptic_gain,
+    g_synaptic_decay,
+    g_J,
+    g_u_rest,
+):
     """Reverse sweep of `forward`: from `g_H` (K, L) add to every other ``g_``."""
     K, L = n.shape
     carry_H = np.zeros(K)
@@ -60,7 +97,9 @@ def adjoint(
                 current = 0.0
                 for b in range(K):
                     current += J[a, b] * first_I[b]
-                previous_H = (drive_gain[a] * (u_rest[a] + stimulus[a, 0]) + synaptic_gain[a] * current) / (1.0 - leak[a])
+                previous_H = (drive_gain[a] * (u_rest[a] + stimulus[a, 0]) + synaptic_gain[a] * current) / (
+                    1.0 - leak[a]
+                )
             g_leak[a] += g * previous_H
             g_drive_gain[a] += g * (u_rest[a] + stimulus[a, t])
             g_u_rest[a] += g * drive_gain[a]

@@ -1,4 +1,7 @@
-"""Slow, obvious twin of the likelihood: plain Python over cohorts, potentials integrated step by step, straight from the paper's appendix A."""
+"""Slow, obvious twin of the likelihood.
+
+Plain Python over cohorts, potentials integrated step by step, straight from the paper's appendix A.
+"""
 
 import math
 
@@ -6,7 +9,7 @@ import numpy as np
 
 
 def potential_paths(n_all, stimulus_all, p, dt, scheme):
-    """Potential of every cohort at every bin, V[k][t][s], by stepping the membrane equation of each cohort on its own (never using H)."""
+    """Potential of every cohort at every bin, V[k][t][s], stepping each cohort's membrane equation (never using H)."""
     K, L = n_all.shape[1], n_all.shape[0]
     rate = n_all / (p.n_neurons * dt)
     r = np.rint(p.t_ref / dt).astype(int)
@@ -30,7 +33,9 @@ def potential_paths(n_all, stimulus_all, p, dt, scheme):
         kick = dt if scheme == "euler" else tau * (1 - leak)
         v = p.u_rest[k] + stimulus_all[0, k] + kick / (1 - leak) * sum(p.J[k, b] * rate[0, b] for b in range(K))
         for t in range(L):
-            drive = (1 - leak) * (p.u_rest[k] + stimulus_all[t, k]) + kick * sum(p.J[k, b] * filtered[t, b] for b in range(K))
+            drive = (1 - leak) * (p.u_rest[k] + stimulus_all[t, k]) + kick * sum(
+                p.J[k, b] * filtered[t, b] for b in range(K)
+            )
             v = leak * v + drive
             free[k, t] = v
             for s in range(t):
@@ -113,7 +118,11 @@ def log_joint(p, n, counts, labels, history_rate, stimulus, dt, scheme, window, 
             x = n[t, k]
             if density == "binomial":
                 part_b += (
-                    math.lgamma(N + 1) - math.lgamma(x + 1) - math.lgamma(N - x + 1) + x * math.log(mean / N) + (N - x) * math.log1p(-mean / N)
+                    math.lgamma(N + 1)
+                    - math.lgamma(x + 1)
+                    - math.lgamma(N - x + 1)
+                    + x * math.log(mean / N)
+                    + (N - x) * math.log1p(-mean / N)
                 )
             else:
                 part_b -= (x - mean) ** 2 / (2 * mean)
