@@ -3,6 +3,7 @@
 import logging
 import warnings
 
+import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +17,7 @@ from .circuit import Circuit
 from .fit_file import load_fit, save_fit
 from .inference import em, initialization
 from .likelihood import Observation
-from .parameters import Parameters, circuit_with, parameters_of
+from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
 from .simulation import generator_from, simulate_mesoscopic, simulate_microscopic
 from .trials import are_several, trials_of
@@ -262,6 +263,11 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
             population_sizes=self.population_sizes, random_state=rng,
         )  # fmt: skip
+        if ParameterSpace(circuit).n_free == 0:
+            raise ValueError(
+                "the circuit has no free values, so there is nothing to fit; name some in free, for instance "
+                'free=("J", "u_rest"), or allow couplings in mask.'
+            )
         own = labels >= 0
         _explain_bins(circuit, bin_size, self.scheme)
         _warn_of_violations(data, labels, circuit, bin_size, self.scheme)
@@ -302,12 +308,13 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             )
         )
         if not self.converged_:
-            warnings.warn(
-                f"EM has not converged ({found.status}). Raise max_iter (now {self.max_iter}), or tol (now {self.tol}) "
-                "if the log-likelihood in trace_ has levelled off.",
-                ConvergenceWarning,
-                stacklevel=2,
+            advice = (
+                f"Raise max_iter (now {self.max_iter}), or tol (now {self.tol}) if the log-likelihood in trace_ has "
+                "levelled off."
             )
+            if found.status == "interrupted":
+                advice = "The best parameters so far are kept."
+            warnings.warn(f"EM has not converged ({found.status}). {advice}", ConvergenceWarning, stacklevel=2)
         return self
 
     def score_samples(self, X, *, trials=None, stimulus=None):
@@ -527,17 +534,21 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         bin_size, own = self._bin_size, self.labels_ >= 0
         data = self._read(X, trials, bin_size, reset=False)
         parameters, labels = parameters_of(self.circuit_), self.labels_[own]
-        inferred, seed = [], self.result_.state["seed"]
-        stimuli = _stimuli(stimulus, data, self.circuit_, bin_size, trials)
-        for counts, drive in zip(data.counts, stimuli, strict=True):
-            counts = counts[:, own]
+
+        def one(counts, drive):
             (smoothed,), _ = initialization.smoothed_activity([counts], labels, self.circuit_.n_populations, bin_size)
             observation = Observation.from_counts(counts, labels, self.circuit_.n_populations, smoothed[0], drive)
-            with _one_blas_thread():
-                inferred += em.infer(
-                    parameters, [observation], self.histories_, bin_size=bin_size, scheme=self.scheme, method=method,
-                    n_particles=_MORE_PARTICLES * self.n_particles, rng=np.random.default_rng(seed),
-                )  # fmt: skip
+            (trial,) = em.infer(
+                parameters, [observation], self.histories_, bin_size=bin_size, scheme=self.scheme, method=method,
+                n_particles=_MORE_PARTICLES * self.n_particles,
+                rng=np.random.default_rng(self.result_.state["seed"]), n_jobs=1,
+            )  # fmt: skip
+            return trial
+
+        stimuli = _stimuli(stimulus, data, self.circuit_, bin_size, trials)
+        tasks = [joblib.delayed(one)(x[:, own], drive) for x, drive in zip(data.counts, stimuli, strict=True)]
+        with _one_blas_thread():
+            inferred = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(tasks)
         return data, inferred
 
     def _read(self, X, trials, bin_size, reset):
