@@ -46,6 +46,7 @@ def main(argv=None):
         warnings.simplefilter("default")
         for noise in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", noise)  # for developers, not for users of a command
+        warnings.filterwarnings("ignore", "EM has not converged")  # `fit` says so in terms of its own options
         warnings.showwarning = _show_warning
         try:
             args.run(args)
@@ -74,8 +75,9 @@ def _demo(args):
 
     report = demo.run(args.out, seed=args.seed, quick=args.quick, say=say, verbose=_progress())
     print()
-    print("Parameters (12 free values; single ones trade off against each other in a short recording, which is why the")
-    print("combinations below the line are determined better than their parts):")
+    print("Parameters. Many sets of values explain a short recording almost equally well: the activity of I hardly")
+    print("varies, so J_i and u_rest cannot be told apart, and single values can be far off. What they do together is")
+    print("determined better. Below the line: lasting input per Hz of a source, and mean input above threshold.")
     _print_table(
         ["", "unit", "true", "inferred", "error"],
         [[row.name, row.unit, f"{row.truth:.2f}", f"{row.inferred:.2f}", f"{row.error:+.0%}"] for row in report.rows],
@@ -83,18 +85,20 @@ def _demo(args):
     )
     print()
     kinds = list(next(iter(report.correlations.values())))
-    print("Correlation with the true activity of each population (2 ms bins; finite-size noise cannot be seen through")
-    print("25 neurons, so 1 is out of reach; 'smoothed spikes' is the best that plain smoothing could do):")
+    print("Correlation with the true activity, in bins of 2 ms. Chance within a bin cannot be seen through so few")
+    print("neurons: 1 is out of reach. Smoothed spikes: the best of plain smoothings, its width chosen by the truth.")
     _print_table(
         ["", *kinds], [[name, *(f"{r[kind]:.2f}" for kind in kinds)] for name, r in report.correlations.items()]
     )
     print()
-    print(f"log p(spikes) of the fitted part: {_with_error(report.log_likelihood, report.log_likelihood_error)} nats")
-    print(f"held-out: {report.bits_per_spike:+.3f} bits per spike against constant rates; fit {report.status}")
+    likelihood = _with_error(report.log_likelihood, report.log_likelihood_error)
+    print(f"Log-likelihood of the fitted part: {likelihood} nats; {report.status}.")
+    print(f"Unseen part: {report.bits_per_spike:+.3f} bits per spike against constant rates.")
     print()
     print("Files:")
-    for what, path in report.files.items():
-        print(f"  {path:<44} {_DEMO_FILES[what]}")
+    width = max(map(len, report.files.values()))
+    for what, said in _DEMO_FILES.items():
+        print(f"  {report.files[what]:<{width}}  {said}")
     print(f"\nDone in {time.monotonic() - began:.0f} s. Open {report.files['picture']} first.")
 
 
@@ -164,6 +168,7 @@ def _fit(args):
     from . import io
     from .binning import bin_recording
     from .estimator import NeuLVM
+    from .experiments import preparation
     from .experiments.baselines import bits_per_spike
     from .recording import SpikeRecording
 
@@ -171,25 +176,24 @@ def _fit(args):
     for path in (args.save, args.png):
         if path:
             _check_new(path, args.overwrite)
-    if args.quick:
-        args.starts, args.iterations, args.particles = 1, 2, 50
     block = _read(args)
     recording = SpikeRecording.from_neo(block)
     print(f"{args.input}: {_units(recording)}")
     bin_size = _bin_size(args.bin_size, recording)
     labels, circuit = _populations(args, block, recording, bin_size)
+    effort = _effort(args, preparation.n_bins(recording, bin_size))
     members = ", ".join(f"{name} {labels.count(k)}" for k, name in enumerate(circuit.names))
     left_out = f"; {labels.count(-1)} left out" if -1 in labels else ""
     print(f"units per population: {members}{left_out}")
     print(
-        f"fit: bins of {_ms(bin_size)}, {args.starts} random start(s), up to {args.iterations} iterations, "
-        f"{args.particles} particles, seed {args.seed}",
+        f"fit: {preparation.n_bins(recording, bin_size)} bins of {_ms(bin_size)}, random starts: {effort.n_init}, "
+        f"iterations: {effort.max_iter} at most, particles: {effort.n_particles}, seed {args.seed}",
         flush=True,
     )
     began = time.monotonic()
     model = NeuLVM(
-        circuit, labels=labels, bin_size=bin_size, n_init=args.starts, max_iter=args.iterations,
-        n_particles=args.particles, random_state=args.seed, n_jobs=args.jobs, verbose=_progress(),
+        circuit, labels=labels, bin_size=bin_size, **effort._asdict(), random_state=args.seed, n_jobs=args.jobs,
+        verbose=_progress(),
     ).fit(block)  # fmt: skip
     result = model.result_
     io.annotate_nwb(args.input, args.out, result, overwrite=args.overwrite)
@@ -199,7 +203,8 @@ def _fit(args):
         warnings.simplefilter("ignore")  # the fit has said it already
         counts = [trial[:, fitted] for trial in bin_recording(recording, bin_size.rescale("s").item())]
     print(f"\n{result.circuit!r}\n")
-    print(f"{result.status} after {result.n_iter} iterations, {time.monotonic() - began:.0f} s")
+    advice = "" if result.converged else " (more with --iterations)"
+    print(f"{result.status}{advice}; {time.monotonic() - began:.0f} s")
     likelihood = _with_error(result.log_likelihood, result.log_likelihood_error)
     bits = bits_per_spike(result.log_likelihood, counts)
     print(f"log p(spikes) = {likelihood} nats, {bits:+.3f} bits per spike against constant rates (same data)")
@@ -266,10 +271,12 @@ def _populations(args, block, recording, bin_size):
         if circuit is not None:
             labels = preparation.in_order_of(circuit, labels, names, args.populations)
     if circuit is None:
-        circuit = Circuit.default(len(names), args.population_size, names=names, t_ref=bin_size)
+        t_ref = preparation.refractory_period_for(recording, bin_size)
+        circuit = Circuit.default(len(names), args.population_size, names=names, t_ref=t_ref)
+        why = "one bin" if t_ref.item() else "units fire in adjacent bins"
         print(
             f"circuit: the default one, {circuit.n_neurons[0]} neurons per population (assumed; --population-size), "
-            f"no couplings known, refractory period {_ms(circuit.t_ref[0])} (= one bin)"
+            f"no couplings known, refractory period {_ms(t_ref)} ({why})"
         )
     return labels, circuit
 
@@ -300,11 +307,17 @@ def _bin_size(given, recording):
 
     if given is not None:
         return given
-    chosen, shortest = preparation.bin_size_for(recording), preparation.BIN_SIZES[0]
-    if chosen.item() > shortest:
-        seconds = recording.durations.sum()
-        print(f"{seconds:g} s are long: bins of {_ms(chosen)} instead of {shortest:g} ms (--bin-size, --window)")
-    return chosen
+    return preparation.bin_size_for(recording)
+
+
+def _effort(args, n_bins):
+    from .experiments import preparation
+
+    effort = preparation.Effort(1, 2, 50) if args.quick else preparation.effort_for(n_bins)
+    given = {"n_init": args.starts, "max_iter": args.iterations, "n_particles": args.particles}
+    if n_bins > 3 * preparation.MANY_BINS and not args.quick:
+        print(f"{n_bins} bins are many: this may take hours (--window fits a part, --bin-size makes fewer of them)")
+    return effort._replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def _smoothing(bin_size):
@@ -416,10 +429,10 @@ def _parser():
     fit.add_argument("--population-size", type=int, metavar="N",
                      help="neurons per population of the default circuit (default 200)")  # fmt: skip
     fit.add_argument("--bin-size", type=_time, metavar="TIME",
-                     help="default 2 ms, more if the recording is long")  # fmt: skip
-    fit.add_argument("--starts", type=_positive, default=2, metavar="N", help="random starts (default %(default)s)")
-    fit.add_argument("--iterations", type=_positive, default=8, metavar="N", help="at most (default %(default)s)")
-    fit.add_argument("--particles", type=_positive, default=200, metavar="N", help="default %(default)s")
+                     help="default 2 ms, or 5 ms for a long recording whose spikes are not too close")  # fmt: skip
+    fit.add_argument("--starts", type=_positive, metavar="N", help="random starts (default 2, long recordings 1)")
+    fit.add_argument("--iterations", type=_positive, metavar="N", help="at most (default 6, long recordings 5)")
+    fit.add_argument("--particles", type=_positive, metavar="N", help="default 100, long recordings 50")
     fit.add_argument("--quick", action="store_true", help="1 start, 2 iterations, 50 particles: to see that it runs")
     fit.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processors (default: all)")
     fit.add_argument("--save", metavar="FIT.npz", help="also save the fit, for `neulvm annotate` and NeuLVM.load")

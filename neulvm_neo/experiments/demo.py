@@ -33,13 +33,13 @@ class Plan(NamedTuple):
 
 
 # 25 neurons over 30 s: their populations are found in all of 20 draws. A fit needs less time than the clusters.
-FULL = Plan(30.0, 10.0, 10.0, (10, 10, 5), n_init=2, max_iter=10, n_particles=500)
+FULL = Plan(30.0, 10.0, 10.0, (10, 10, 5), n_init=2, max_iter=8, n_particles=100)
 QUICK = Plan(20.0, 3.0, 2.0, (10, 10, 5), n_init=1, max_iter=2, n_particles=100)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A value of the circuit: the truth, where the fit could have started, and what it found."""
+    """A value of the circuit, or a combination of values: the truth, and what the fit found."""
 
     name: str
     unit: str
@@ -69,7 +69,7 @@ class Report:
     files: dict  # what -> path
 
 
-def run(folder, *, seed=1, quick=False, say=None, verbose=0):
+def run(folder, *, seed=1, quick=False, say=None, n_jobs=-1, verbose=0):
     """Do the whole job in `folder`.
 
     Parameters
@@ -81,8 +81,8 @@ def run(folder, *, seed=1, quick=False, say=None, verbose=0):
         Less data and a coarse fit: shows every step in well under a minute, finds little.
     say : callable, optional
         Called with one line (str) before every step.
-    verbose : int
-        Passed to `NeuLVM`.
+    n_jobs, verbose : int
+        Passed to `NeuLVM`; by default all processors.
 
     Returns
     -------
@@ -128,12 +128,12 @@ def run(folder, *, seed=1, quick=False, say=None, verbose=0):
     fitted = io.read_nwb(files["recording"], window=(0.0, plan.fitted))
     n_free = ParameterSpace(circuit).n_free
     say(
-        f"fit {n_free} values to the first {plan.fitted:g} s, from {plan.n_init} random start(s) "
-        "between 0.4 and 2 times the truth (given: sizes, synapses, which couplings exist and their signs)"
+        f"fit {n_free} values to the first {plan.fitted:g} s, "
+        f"from {plan.n_init} random start{'s' if plan.n_init > 1 else ''} (given: sizes, synapses, signs of couplings)"
     )
     model = NeuLVM(
         circuit, labels=labels, bin_size=BIN_SIZE * pq.s, n_init=plan.n_init, max_iter=plan.max_iter,
-        n_particles=plan.n_particles, random_state=fit_seed, verbose=verbose,
+        n_particles=plan.n_particles, random_state=fit_seed, n_jobs=n_jobs, verbose=verbose,
     ).fit(fitted)  # fmt: skip
     result = model.result_
 
@@ -155,7 +155,7 @@ def run(folder, *, seed=1, quick=False, say=None, verbose=0):
     figure.savefig(files["picture"], dpi=110)
 
     return Report(
-        rows=tuple(compare(circuit, result.circuit)),
+        rows=tuple(compare(circuit, seen.activity, result.circuit, activity.activity)),
         correlations=_compare_activity(activity, seen, training[0], labels),
         n_pure=n_pure,
         n_neurons=recording.n_neurons,
@@ -168,29 +168,42 @@ def run(folder, *, seed=1, quick=False, say=None, verbose=0):
     )
 
 
-def compare(truth, fitted):
-    """Rows of the table: every free value, then what the data determine better (J τ_m and u_rest - threshold)."""
+def compare(truth, true_activity, fitted, inferred_activity):
+    """Rows of the table: every free value, then combinations that the data determine better.
+
+    Parameters
+    ----------
+    truth, fitted : Circuit
+    true_activity, inferred_activity : numpy.ndarray, shape (n_bins, n_populations)
+        In Hz.
+
+    Returns
+    -------
+    list of Row
+    """
     space = ParameterSpace(truth)
     true, found = (space.values(space.pack(parameters_of(circuit))) for circuit in (truth, fitted))
-    for name, unit, a, b in zip(space.names, space.units, true, found, strict=True):
-        yield Row(name, unit, float(a), float(b))
-    for combination, unit in ((_input_per_rate, "mV/Hz"), (_distance_to_threshold, "mV")):
-        for (name, a), (_, b) in zip(combination(truth), combination(fitted), strict=True):
-            yield Row(name, unit, a, b, combination=True)
+    rows = [
+        Row(name, unit, float(a), float(b))
+        for name, unit, a, b in zip(space.names, space.units, true, found, strict=True)
+    ]
+    pairs = zip(_combinations(truth, true_activity), _combinations(fitted, inferred_activity), strict=True)
+    return rows + [Row(name, unit, a, b, combination=True) for (name, unit, a), (_, _, b) in pairs]
 
 
-def _input_per_rate(circuit):
-    """Lasting depolarisation per Hz of a source: the product J τ_m."""
+def _combinations(circuit, activity):
+    """(name, unit, value) of the lasting input per Hz of an excitatory source, and of the mean input above threshold.
+
+    An inhibitory population whose activity hardly varies shifts the potential by a constant, as u_rest does, so that
+    neither its couplings nor u_rest, but only their sum, can be seen.
+    """
     values = parameters_of(circuit)
-    for target, source in np.argwhere(circuit.mask):
+    for target, source in np.argwhere(circuit.mask & (circuit.signs > 0)):
         name = f"J tau_m [{circuit.names[target]}←{circuit.names[source]}]"
-        yield name, float(values.J[target, source] * values.tau_m[target])
-
-
-def _distance_to_threshold(circuit):
-    values = parameters_of(circuit)
-    for k, name in enumerate(circuit.names):
-        yield f"u_rest - threshold [{name}]", float(values.u_rest[k] - values.threshold[k])
+        yield name, "mV/Hz", float(values.J[target, source] * values.tau_m[target])
+    mean_input = values.u_rest + values.tau_m * (values.J @ activity.mean(axis=0))
+    for name, above in zip(circuit.names, mean_input - values.threshold, strict=True):
+        yield f"input - threshold [{name}]", "mV", float(above)
 
 
 def _labels(block, origin, circuit, seed):

@@ -1,5 +1,7 @@
 """Figures made of several plots, shared by the command line and the demo."""
 
+import dataclasses
+
 import numpy as np
 
 from .. import plotting, units
@@ -22,7 +24,8 @@ def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
     truth : PopulationActivity, optional
         Drawn in grey behind it.
     smooth : quantities.Quantity, optional
-        See `plotting.plot_population_activity`.
+        Standard deviation (time) of a Gaussian that smooths all activities. The uncertainty, which is that of single
+        bins, is drawn without smoothing only.
     title : str, optional
 
     Returns
@@ -49,13 +52,17 @@ def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
     grid = figure.add_gridspec(1 + n_populations, 1, height_ratios=[raster_height, *[_ROW] * n_populations])
     top.set_subplotspec(grid[0])
     rows = [figure.add_subplot(grid[1 + k], sharex=top) for k in range(n_populations)]
-    plotting.plot_population_activity(activity, truth, smooth=smooth, axes=rows)
+    drawn = activity if smooth is None else dataclasses.replace(activity, n_std=None)
+    plotting.plot_population_activity(drawn, truth, smooth=smooth, axes=rows)
 
     for axes in (top, *rows[:-1]):
         axes.tick_params(labelbottom=False)
     top.set_xlabel("")
     top.set_ylabel("recorded\nneurons")
     top.set_title(title or "", loc="left", fontsize="medium")
+    if rows[0].get_legend() is not None:
+        for text in rows[0].get_legend().get_texts():
+            text.set_text({"activity": "inferred"}.get(text.get_text(), text.get_text()))
     if smooth is not None:
         width = 1e3 * units.positive_seconds(smooth, "smooth")
         rows[-1].set_xlabel(f"time (s); activities smoothed with a Gaussian of {width:g} ms")

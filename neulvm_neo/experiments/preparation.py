@@ -2,17 +2,29 @@
 
 import os
 import pathlib
+from typing import NamedTuple
 
+import numpy as np
 import quantities as pq
 
+from .. import units
 from ..circuit import Circuit
 from ..results import UNASSIGNED
 from .circuits import single_population, winner_take_all
 
 READY_MADE = {"winner-take-all": winner_take_all, "single-population": single_population}
-BIN_SIZES = (2.0, 5.0, 10.0)  # ms
-MANY_BINS = 60_000  # a fit takes minutes up to here, and longer in proportion
+BIN_SIZES = (2.0, 5.0)  # ms
+MANY_BINS = 15_000  # a fit of two populations takes a few minutes up to here, and longer in proportion
+SHARED = 0.02  # of the intervals between spikes may be too short for the bins
 MOST_POPULATIONS = 12
+
+
+class Effort(NamedTuple):
+    """Settings of `NeuLVM` that decide how long a fit takes."""
+
+    n_init: int
+    max_iter: int
+    n_particles: int
 
 
 def circuit_named(name):
@@ -48,7 +60,10 @@ def circuit_named(name):
 
 
 def bin_size_for(recording):
-    """Bin width that keeps a fit within minutes: 2 ms where that is possible, else 5 or 10 ms.
+    """Bin width that keeps a fit within minutes and neurons at one spike per bin.
+
+    2 ms where a recording has at most `MANY_BINS` of them, else the next of `BIN_SIZES`, as long as at most `SHARED` of
+    the intervals between spikes of a neuron are shorter than the bin.
 
     Parameters
     ----------
@@ -58,9 +73,49 @@ def bin_size_for(recording):
     -------
     quantities.Quantity
     """
-    seconds = float(recording.durations.sum())
-    fitting = [width for width in BIN_SIZES if 1e3 * seconds / width <= MANY_BINS]
-    return (fitting[0] if fitting else BIN_SIZES[-1]) * pq.ms
+    chosen = BIN_SIZES[0]
+    for width in BIN_SIZES[1:]:
+        if n_bins(recording, chosen * pq.ms) <= MANY_BINS or _share_of_intervals_below(width / 1e3, recording) > SHARED:
+            break
+        chosen = width
+    return chosen * pq.ms
+
+
+def refractory_period_for(recording, bin_size):
+    """One bin, or 0 where more than `SHARED` of the intervals are shorter than two bins (fast or multi-units).
+
+    A refractory period of one bin means that a neuron cannot fire in the bin after a spike.
+
+    Parameters
+    ----------
+    recording : SpikeRecording
+    bin_size : quantities.Quantity
+
+    Returns
+    -------
+    quantities.Quantity
+    """
+    crowded = _share_of_intervals_below(2 * units.positive_seconds(bin_size, "bin_size"), recording) > SHARED
+    return 0 * pq.ms if crowded else bin_size
+
+
+def n_bins(recording, bin_size):
+    """Bins of all trials together, int."""
+    return int(np.sum(recording.durations / units.positive_seconds(bin_size, "bin_size")))
+
+
+def effort_for(n_bins):
+    """How hard a fit tries by default: the cost of an iteration grows with the number of bins.
+
+    Parameters
+    ----------
+    n_bins : int
+
+    Returns
+    -------
+    Effort
+    """
+    return Effort(2, 6, 100) if n_bins <= MANY_BINS else Effort(1, 5, 50)
 
 
 def populations_of_column(recording, column):
@@ -110,3 +165,8 @@ def in_order_of(circuit, labels, names, column):
             f"({', '.join(circuit.names)}); give them the same names."
         )
     return [circuit.names.index(names[k]) if k >= 0 else -1 for k in labels]
+
+
+def _share_of_intervals_below(seconds, recording):
+    intervals = np.concatenate([np.diff(times) for trial in recording.spike_times for times in trial] or [[]])
+    return float(np.mean(intervals < seconds)) if intervals.size else 0.0

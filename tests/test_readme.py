@@ -1,0 +1,62 @@
+"""What the README shows works."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from neulvm_neo import Circuit, cli
+
+_ROOT = Path(__file__).resolve().parents[1]
+_README = (_ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", _README, re.M | re.S)
+
+
+def test_the_fit_in_ten_lines_runs(tmp_path, monkeypatch, capsys):
+    from sklearn.exceptions import ConvergenceWarning
+
+    monkeypatch.chdir(tmp_path)
+    (code,) = _blocks("python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    names = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["activity"].shape == (1000, 3)
+    assert (tmp_path / "fit.npz").is_file()
+
+
+def test_every_command_shown_exists():
+    commands = re.findall(r"^neulvm (.+?)(?:\s+#.*)?$", "\n".join(_blocks("sh")), re.M)
+    assert {command.split()[0] for command in commands} >= {"cluster", "fit", "annotate", "simulate"}
+    for command in commands:
+        cli._parser().parse_args(command.split())
+
+
+def test_the_circuit_file_shown_is_one():
+    (toml,) = _blocks("toml")
+    circuit = Circuit.from_toml(toml)
+    assert circuit.names == ("E", "I")
+    assert circuit.bounds["tau_m"][1].magnitude.tolist() == [50, 50]
+
+
+def test_the_two_commands_are_there():
+    assert "pip install -e . && neulvm demo\n" in _README
+    assert "pip install -e '.[test]' && python -m pytest\n" in _README
+
+
+def test_files_it_points_to_exist():
+    paths = re.findall(r"\]\(([^)#:]+)\)", _README) + re.findall(r"`((?:neulvm_neo|io|tests|tutorials)/[\w./]+)`", _README)
+    assert paths
+    for path in paths:
+        assert (_ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("picture", sorted((_ROOT / "docs").glob("*.png")), ids=lambda path: path.name)
+def test_pictures_are_small_and_shown(picture):
+    assert picture.stat().st_size < 300_000
+    assert f"docs/{picture.name}" in _README
