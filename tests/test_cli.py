@@ -261,7 +261,7 @@ def test_the_quick_demo_leaves_every_file_it_promises(tmp_path, capsys):
     names = {name for name in os.listdir(tmp_path / "demo") if not name.startswith("annotated.")}
     assert names == {"recording.nwb", "fit.npz", "fitted_circuit.toml", "demo.png"}
     assert not pynwb.validate(path=str(tmp_path / "demo" / "annotated.nwb"))
-    for said in ("J_e1", "tau_m[I]", "u_rest - threshold [E1]", "held-out", "25 of 25 neurons", "demo.png"):
+    for said in ("J_e1", "tau_m[I]", "input - threshold [E1]", "Unseen part", "25 of 25 neurons", "demo.png"):
         assert said in out
     circuit = neulvm_neo.Circuit.from_toml(tmp_path / "demo" / "fitted_circuit.toml")
     assert circuit.names == ("E1", "E2", "I")

@@ -53,9 +53,32 @@ def test_correlations_are_taken_column_by_column_after_smoothing():
     assert np.all(baselines.correlations(a, b, width=10) > baselines.correlations(a, b))
 
 
-@pytest.mark.parametrize("seconds, milliseconds", [(60.0, 2.0), (120.0, 2.0), (200.0, 5.0), (500.0, 10.0), (5e4, 10.0)])
+@pytest.mark.parametrize("seconds, milliseconds", [(10.0, 2.0), (30.0, 2.0), (60.0, 5.0), (5e4, 5.0)])
 def test_long_recordings_get_wider_bins(seconds, milliseconds):
     assert preparation.bin_size_for(_recording(seconds)).rescale("ms").item() == milliseconds
+
+
+def _bursts(interval, n=50):
+    """A minute with `n` pairs of spikes, `interval` seconds apart, one pair per second."""
+    times = np.sort(np.concatenate([np.arange(n) + 0.1, np.arange(n) + 0.1 + interval]))
+    return SpikeRecording.from_neo([neo.SpikeTrain(times, units="s", t_stop=60.0)])
+
+
+def test_bins_stay_short_where_spikes_are_close():
+    assert preparation.bin_size_for(_bursts(0.003)).rescale("ms").item() == 2.0
+    assert preparation.bin_size_for(_bursts(0.3)).rescale("ms").item() == 5.0
+
+
+def test_units_that_fire_in_adjacent_bins_are_given_no_refractory_period():
+    assert preparation.refractory_period_for(_bursts(0.003), 2 * pq.ms).item() == 0
+    assert preparation.refractory_period_for(_bursts(0.3), 2 * pq.ms).rescale("ms").item() == 2
+    assert preparation.refractory_period_for(_recording(), 2 * pq.ms).rescale("ms").item() == 2
+
+
+def test_long_recordings_are_fitted_with_less_effort():
+    short, long = preparation.effort_for(5000), preparation.effort_for(50_000)
+    assert all(a >= b for a, b in zip(short, long, strict=True)) and short != long
+    assert preparation.n_bins(_recording(10.0), 2 * pq.ms) == 5000
 
 
 def test_populations_come_from_a_column_and_empty_cells_are_left_out():
@@ -97,13 +120,27 @@ def test_circuits_have_names_or_files(tmp_path):
 
 def test_the_demo_compares_every_free_value_and_the_combinations():
     truth = winner_take_all()
-    rows = list(demo.compare(truth, truth.replace(tau_m=30 * pq.ms)))
+    rates = np.array([[10.0, 0.0, 20.0], [20.0, 10.0, 30.0]])  # Hz
+    rows = demo.compare(truth, rates, truth.replace(tau_m=30 * pq.ms), rates)
     assert sum(not row.combination for row in rows) == 12
-    assert sum(row.combination for row in rows) == 7 + 3  # couplings that exist, populations
+    assert sum(row.combination for row in rows) == 4 + 3  # excitatory couplings that exist, populations
     by_name = {row.name: row for row in rows}
     assert by_name["tau_m[E1]"].error == pytest.approx(0.5)
     assert by_name["J_i"].error == 0
-    assert by_name["u_rest - threshold [I]"].truth == pytest.approx(10.7)
+    assert by_name["J tau_m [E1←E1]"].truth == pytest.approx(9.984 * 0.02)
+    expected = 14.4 - 3.7 + 0.02 * (9.984 * 15 - 19.968 * 25)
+    assert by_name["input - threshold [E1]"].truth == pytest.approx(expected)
+
+
+def test_an_exchange_of_coupling_and_rest_at_constant_activity_keeps_the_input():
+    truth = winner_take_all()
+    rates = np.full((2, 3), 10.0)
+    J = truth.J.magnitude.copy()
+    J[:, 2] += 5.0  # 5 mV * 20 ms * 10 Hz = 1 mV
+    exchanged = truth.replace(J=J * pq.mV, u_rest=13.4 * pq.mV)
+    for row in demo.compare(truth, rates, exchanged, rates):
+        if row.combination:
+            assert row.error == pytest.approx(0, abs=1e-12)
 
 
 def test_the_overview_puts_spikes_over_every_population():

@@ -50,7 +50,8 @@ def test_the_two_commands_are_there():
 
 
 def test_files_it_points_to_exist():
-    paths = re.findall(r"\]\(([^)#:]+)\)", _README) + re.findall(r"`((?:neulvm_neo|io|tests|tutorials)/[\w./]+)`", _README)
+    paths = re.findall(r"\]\(([^)#:]+)\)", _README)
+    paths += re.findall(r"`((?:neulvm_neo|io|tests|tutorials)/[\w./]+)`", _README)
     assert paths
     for path in paths:
         assert (_ROOT / path).exists(), path

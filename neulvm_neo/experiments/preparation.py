@@ -101,7 +101,7 @@ def refractory_period_for(recording, bin_size):
 
 def n_bins(recording, bin_size):
     """Bins of all trials together, int."""
-    return int(np.sum(recording.durations / units.positive_seconds(bin_size, "bin_size")))
+    return int(np.sum(recording.durations / units.positive_seconds(bin_size, "bin_size") + 1e-6))
 
 
 def effort_for(n_bins):
