@@ -206,8 +206,13 @@ def _fit(args):
     advice = "" if result.converged else " (more with --iterations)"
     print(f"{result.status}{advice}; {time.monotonic() - began:.0f} s")
     likelihood = _with_error(result.log_likelihood, result.log_likelihood_error)
-    bits = bits_per_spike(result.log_likelihood, counts)
-    print(f"log p(spikes) = {likelihood} nats, {bits:+.3f} bits per spike against constant rates (same data)")
+    alike = bits_per_spike(result.log_likelihood, counts, labels=[labels[i] for i in fitted])
+    own = bits_per_spike(result.log_likelihood, counts)
+    print(f"log p(spikes) = {likelihood} nats (in the data that were fitted), in bits per spike")
+    print(f"  {alike:+.3f} against one constant rate per population")
+    print(f"  {own:+.3f} against a constant rate for every unit by itself (in the model those of a population are alike)")
+    if at_bounds := preparation.at_bounds(result.circuit):
+        print(f"at the end of their allowed range, so poorly determined: {', '.join(at_bounds)}")
     print(f"wrote {args.out}")
     if args.save:
         io.save_fit(args.save, result, overwrite=args.overwrite)

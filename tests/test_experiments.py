@@ -35,6 +35,20 @@ def test_bits_per_spike_of_constant_rates_are_zero():
     assert np.isnan(baselines.bits_per_spike(0.0, [np.zeros((5, 2))]))
 
 
+def test_alike_neurons_share_the_rate_of_their_population():
+    counts = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]])
+    # populations: neurons 0 and 1 together fire in a quarter of their bins, neuron 2 always
+    expected = 2 * np.log(0.25) + 6 * np.log(0.75)
+    assert baselines.constant_rates_log_likelihood([counts], labels=[0, 0, 1]) == pytest.approx(expected)
+    own = baselines.constant_rates_log_likelihood([counts])
+    assert own > expected
+
+
+def test_values_on_their_bounds_are_named():
+    circuit = Circuit([10, 10], names=["A", "B"], tau_m=[4, 20] * pq.ms, signs=[1, -1])  # J = 0 is no such bound
+    assert preparation.at_bounds(circuit) == ["tau_m[A]"]
+
+
 def test_the_best_smoothing_follows_a_slow_activity():
     rng = np.random.default_rng(0)
     rate = 20 * (1 + np.sin(np.arange(5000) / 200))  # Hz
@@ -150,6 +164,7 @@ def test_the_overview_puts_spikes_over_every_population():
     figure = overview(trains, ["A", "B", "unassigned", "A"], activity, activity, smooth=10 * pq.ms, title="t")
     top, *rows = figure.axes
     assert top.get_title(loc="left") == "t"
-    assert [axes.get_ylabel() for axes in rows] == ["A (Hz)", "B (Hz)"]
+    assert [axes.get_title(loc="left") for axes in rows] == ["A", "B"]
+    assert {axes.get_ylabel() for axes in rows} == {"Hz"}
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     assert "10 ms" in rows[-1].get_xlabel()

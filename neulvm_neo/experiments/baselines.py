@@ -7,7 +7,7 @@ from scipy.special import xlogy
 from ..inference.initialization import WIDTHS, smoothed_activity
 
 
-def constant_rates_log_likelihood(counts, training=None):
+def constant_rates_log_likelihood(counts, training=None, labels=None):
     """log p(y) in nats if every neuron fired in every bin with one probability: its share of bins with a spike.
 
     Parameters
@@ -17,6 +17,8 @@ def constant_rates_log_likelihood(counts, training=None):
     training : list of numpy.ndarray, optional
         Where the probabilities are taken from; default `counts` itself. A neuron silent there counts as having fired in
         half a bin, or a single later spike would be impossible.
+    labels : sequence of int, shape (n_neurons,), optional
+        With these, one probability for all neurons of a population: what a model can know in which they are alike.
 
     Returns
     -------
@@ -28,21 +30,22 @@ def constant_rates_log_likelihood(counts, training=None):
     -2.0
     """
     spikes, bins = _spikes_and_bins(counts)
-    p = spikes / bins
-    if training is not None:
-        seen, seen_bins = _spikes_and_bins(training)
-        p = np.clip(seen, 0.5, seen_bins - 0.5) / seen_bins
+    seen, seen_bins = _spikes_and_bins(counts if training is None else training)
+    if labels is not None:
+        labels = np.asarray(labels)
+        seen = np.array([seen[labels == label].mean() for label in labels])
+    p = (seen if training is None else np.clip(seen, 0.5, seen_bins - 0.5)) / seen_bins
     return float(np.sum(xlogy(spikes, p) + xlogy(bins - spikes, 1.0 - p)))
 
 
-def bits_per_spike(log_likelihood, counts, training=None):
+def bits_per_spike(log_likelihood, counts, training=None, labels=None):
     """How much better than constant rates a model predicts a recording, in bits per spike; 0 is no better.
 
     Parameters
     ----------
     log_likelihood : float
         log p(y) of the model, in nats, over all trials.
-    counts, training
+    counts, training, labels
         See `constant_rates_log_likelihood`.
 
     Returns
@@ -51,7 +54,7 @@ def bits_per_spike(log_likelihood, counts, training=None):
         NaN if there is no spike.
     """
     n_spikes = _spikes_and_bins(counts)[0].sum()
-    gain = log_likelihood - constant_rates_log_likelihood(counts, training)
+    gain = log_likelihood - constant_rates_log_likelihood(counts, training, labels)
     return float(gain / (n_spikes * np.log(2))) if n_spikes else float("nan")
 
 

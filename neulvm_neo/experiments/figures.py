@@ -7,7 +7,7 @@ import numpy as np
 from .. import plotting, units
 from ..recording import SpikeRecording
 
-_ROW = 1.15  # inches for the activity of one population
+_ROW = 1.25  # inches for the activity of one population
 
 
 def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
@@ -55,6 +55,9 @@ def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
     drawn = activity if smooth is None else dataclasses.replace(activity, n_std=None)
     plotting.plot_population_activity(drawn, truth, smooth=smooth, axes=rows)
 
+    for axes, name, color in zip(rows, activity.names, plotting.population_colors(n_populations), strict=True):
+        axes.set_title(name, loc="left", color=color, fontweight="bold", fontsize="medium", pad=2)
+        axes.set_ylabel("Hz")  # the names of brain areas are longer than an axis is high
     for axes in (top, *rows[:-1]):
         axes.tick_params(labelbottom=False)
     top.set_xlabel("")

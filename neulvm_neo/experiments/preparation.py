@@ -9,6 +9,7 @@ import quantities as pq
 
 from .. import units
 from ..circuit import Circuit
+from ..parameters import ParameterSpace, parameters_of
 from ..results import UNASSIGNED
 from .circuits import single_population, winner_take_all
 
@@ -116,6 +117,28 @@ def effort_for(n_bins):
     Effort
     """
     return Effort(2, 6, 100) if n_bins <= MANY_BINS else Effort(1, 5, 50)
+
+
+def at_bounds(circuit):
+    """Names of the free values that lie on a bound other than 0, where a coupling of known sign may well end.
+
+    Parameters
+    ----------
+    circuit : Circuit
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> at_bounds(Circuit([100], names=["E"], tau_m=100 * pq.ms))
+    ['tau_m[E]']
+    """
+    space = ParameterSpace(circuit)
+    theta = space.pack(parameters_of(circuit))
+    near = np.isclose(theta[:, None], space.bounds, rtol=1e-6, atol=1e-9) & (space.bounds != 0)
+    return [name for name, on_bound in zip(space.names, near.any(axis=1), strict=True) if on_bound]
 
 
 def populations_of_column(recording, column):
