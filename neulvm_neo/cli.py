@@ -210,7 +210,7 @@ def _fit(args):
     own = bits_per_spike(result.log_likelihood, counts)
     print(f"log p(spikes) = {likelihood} nats (in the data that were fitted), in bits per spike")
     print(f"  {alike:+.3f} against one constant rate per population")
-    print(f"  {own:+.3f} against a constant rate for every unit by itself (in the model those of a population are alike)")
+    print(f"  {own:+.3f} against one constant rate per unit (the model knows one for all units of a population)")
     if at_bounds := preparation.at_bounds(result.circuit):
         print(f"at the end of their allowed range, so poorly determined: {', '.join(at_bounds)}")
     print(f"wrote {args.out}")
