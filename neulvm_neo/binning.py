@@ -168,7 +168,7 @@ def bin_recording(recording, bin_size, multiple="clip"):
         _check_grid(recording, trial, bin_size)
     counts = [_bin_trial(recording, trial, bin_size) for trial in range(recording.n_trials)]
     if multiple != "merge" and any((trial > 1).any() for trial in counts):
-        message = _describe_multiple(recording, counts, bin_size)
+        message = describe_shared_bins(recording, counts, bin_size)
         if multiple == "refuse":
             raise ValueError(message + ' Choose a smaller bin_size, multiple="clip" or multiple="merge" (multi-units).')
         warnings.warn(
@@ -277,7 +277,21 @@ def _elephant_log_silenced():
         elephant_logger.setLevel(level)
 
 
-def _describe_multiple(recording, counts, bin_size):
+def describe_shared_bins(recording, counts, bin_size):
+    """How many spikes share a bin with another one of their neuron, and what bin size would avoid it, in words.
+
+    Parameters
+    ----------
+    recording : SpikeRecording
+    counts : list of numpy.ndarray
+        Of `bin_recording` with "merge"; some entry is above 1.
+    bin_size : float
+        In s.
+
+    Returns
+    -------
+    str
+    """
     surplus = sum(np.maximum(trial - 1, 0).sum(axis=0) for trial in counts)
     n_spikes = sum(trial.sum() for trial in counts)
     n_neurons = int((surplus > 0).sum())

@@ -1,5 +1,6 @@
 """`NeuLVM`: the scikit-learn estimator. Validate, strip units, run EM, attach units."""
 
+import dataclasses
 import logging
 import warnings
 
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from . import __version__, discretization, units
+from .agreement import say_what_bins_do, warn_of_refractory_violations
 from .assignment import assign
 from .binning import bin_size_in_seconds
 from .circuit import Circuit
@@ -20,7 +22,7 @@ from .likelihood import Observation
 from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
 from .simulation import generator_from, simulate_mesoscopic, simulate_microscopic
-from .trials import are_several, trials_of
+from .trials import are_several, stimuli_of, trials_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +31,6 @@ _INTEGRATION_OF = {"exponential": "exact", "euler": "euler"}
 _TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
 _MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
 _LEVELS = ("mesoscopic", "microscopic")
-
-
-class RefractoryViolationWarning(UserWarning):
-    """Recorded neurons fired again within the refractory period of the circuit."""
 
 
 class _SeveralTrials:
@@ -252,13 +250,8 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         bin_size = bin_size_in_seconds(self.bin_size)
         rng = generator_from(self.random_state)
         data = self._read(X, trials, bin_size, reset=True)
-        if self.bin_size is None and data.neuron_ids is None:
-            warnings.warn(
-                f"X is an array and bin_size is None: bins of {1e3 * bin_size:g} ms were assumed. Give bin_size, for "
-                "instance bin_size=2 * pq.ms.",
-                UserWarning,
-                stacklevel=2,
-            )
+        if self.bin_size is None:
+            _say_which_bins(bin_size, assumed=data.neuron_ids is None)
         circuit, labels = assign(
             data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
             population_sizes=self.population_sizes, random_state=rng,
@@ -269,44 +262,17 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
                 'free=("J", "u_rest"), or allow couplings in mask.'
             )
         own = labels >= 0
-        _explain_bins(circuit, bin_size, self.scheme)
-        _warn_of_violations(data, labels, circuit, bin_size, self.scheme)
+        say_what_bins_do(circuit, bin_size, self.scheme)
+        warn_of_refractory_violations(data, labels, circuit, bin_size, self.scheme)
+        stimuli = stimuli_of(stimulus, data, circuit, bin_size)
         with _one_blas_thread():
             found = em.fit(
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
-                method=self.method, stimuli=_stimuli(stimulus, data, circuit, bin_size, trials), n_init=self.n_init,
-                max_iter=self.max_iter, tol=self.tol, n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs,
-                start=_start(self.start, circuit), verbose=self.verbose,
+                method=self.method, stimuli=stimuli, n_init=self.n_init, max_iter=self.max_iter, tol=self.tol,
+                n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs, start=_start(self.start, circuit),
+                verbose=self.verbose,
             )  # fmt: skip
-        activities = (
-            PopulationActivity(n, circuit.n_neurons, bin_size, t_start, circuit.names, n_bar=n_bar, n_std=n_std)
-            for n, n_bar, n_std, t_start in zip(found.n, found.n_bar, found.n_std, data.t_start, strict=True)
-        )
-        ids = data.neuron_ids or tuple(str(i) for i in getattr(self, "feature_names_in_", range(data.n_neurons)))
-        self._adopt(
-            FitResult(
-                circuit=circuit_with(circuit, found.parameters),
-                labels=tuple(circuit.names[k] if k >= 0 else UNASSIGNED for k in labels),
-                neuron_ids=ids,
-                activities=tuple(activities),
-                log_likelihood=float(found.log_likelihood),
-                log_likelihood_error=float(found.log_likelihood_error),
-                n_iter=int(found.n_iter),
-                converged=bool(found.converged),
-                status=str(found.status),
-                trace=tuple(found.trace),
-                settings=self._settings(bin_size),
-                software_version=__version__,
-                state={
-                    "parameters": _saved_parameters(self),
-                    "histories": np.array(found.histories, dtype=float),
-                    "seed": int(rng.integers(2**63)),
-                    "together": data.together,
-                    "named": data.neuron_ids is not None,
-                    "feature_names": [str(name) for name in getattr(self, "feature_names_in_", ())],
-                },
-            )
-        )
+        self._adopt(self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63))))
         if not self.converged_:
             advice = (
                 f"Raise max_iter (now {self.max_iter}), or tol (now {self.tol}) if the log-likelihood in trace_ has "
@@ -451,7 +417,8 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         A callable `start` and a `random_state` that is not a whole number are not kept; they matter for new fits only.
         """
         check_is_fitted(self)
-        save_fit(path, self.result_, overwrite=overwrite)
+        state = {**self.result_.state, "parameters": _saved_parameters(self)}  # as they are now
+        save_fit(path, dataclasses.replace(self.result_, state=state), overwrite=overwrite)
 
     @classmethod
     def load(cls, path):
@@ -500,6 +467,36 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64"]
         return tags
 
+    def _result(self, found, data, circuit, labels, bin_size, seed):
+        """The fit with everything that is to be known about it."""
+        activities = (
+            PopulationActivity(n, circuit.n_neurons, bin_size, t_start, circuit.names, n_bar=n_bar, n_std=n_std)
+            for n, n_bar, n_std, t_start in zip(found.n, found.n_bar, found.n_std, data.t_start, strict=True)
+        )
+        features = tuple(str(name) for name in getattr(self, "feature_names_in_", ()))
+        return FitResult(
+            circuit=circuit_with(circuit, found.parameters),
+            labels=tuple(circuit.names[k] if k >= 0 else UNASSIGNED for k in labels),
+            neuron_ids=data.neuron_ids or features or tuple(str(i) for i in range(data.n_neurons)),
+            activities=tuple(activities),
+            log_likelihood=float(found.log_likelihood),
+            log_likelihood_error=float(found.log_likelihood_error),
+            n_iter=int(found.n_iter),
+            converged=bool(found.converged),
+            status=str(found.status),
+            trace=tuple(found.trace),
+            settings=self._settings(bin_size),
+            software_version=__version__,
+            state={
+                "parameters": _saved_parameters(self),
+                "histories": np.array(found.histories, dtype=float),
+                "seed": seed,
+                "together": data.together,
+                "named": data.neuron_ids is not None,
+                "feature_names": list(features),
+            },
+        )
+
     def _adopt(self, result):
         """Take over a fit, just made or loaded: all fitted attributes come from it."""
         circuit, state = result.circuit, result.state
@@ -545,7 +542,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             )  # fmt: skip
             return trial
 
-        stimuli = _stimuli(stimulus, data, self.circuit_, bin_size, trials)
+        stimuli = stimuli_of(stimulus, data, self.circuit_, bin_size)
         tasks = [joblib.delayed(one)(x[:, own], drive) for x, drive in zip(data.counts, stimuli, strict=True)]
         with _one_blas_thread():
             inferred = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(tasks)
@@ -596,6 +593,18 @@ def _one_blas_thread():
     return threadpool_limits(1, user_api="blas")
 
 
+def _say_which_bins(bin_size, assumed):
+    if assumed:
+        warnings.warn(
+            f"X is an array and bin_size is None: bins of {1e3 * bin_size:g} ms were assumed. Give bin_size, for "
+            "instance bin_size=2 * pq.ms.",
+            UserWarning,
+            stacklevel=3,
+        )
+    else:
+        logger.info("spike trains are counted in bins of %g ms", 1e3 * bin_size)
+
+
 def _check_settings(model):
     for name, least in (("n_init", 1), ("max_iter", 1), ("n_particles", 2)):
         value = getattr(model, name)
@@ -627,68 +636,6 @@ def _start(start, circuit):
 
         return parameters
     return start
-
-
-def _stimuli(stimulus, data, circuit, bin_size, trials):
-    """External drive per trial, (n_bins, n_populations) in mV."""
-    lengths = [len(trial) for trial in data.counts]
-    resistance = None if circuit.resistance is None else units.to_megohms(circuit.resistance, "resistance")
-    if isinstance(stimulus, (list, tuple)):
-        if len(stimulus) != len(lengths):
-            raise ValueError(f"stimulus is a list of {len(stimulus)}, but X has {len(lengths)} trials; give one each.")
-        forms = list(stimulus)
-    elif trials is not None and np.ndim(stimulus) == 2 and len(stimulus) == sum(lengths):
-        edges = np.cumsum([0, *lengths])
-        forms = [stimulus[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
-    else:
-        forms = [stimulus] * len(lengths)
-    return [
-        units.stimulus_millivolts(form, resistance, n_bins, bin_size, circuit.n_populations, t_start)
-        for form, n_bins, t_start in zip(forms, lengths, data.t_start, strict=True)
-    ]
-
-
-def _explain_bins(circuit, bin_size, scheme):
-    """Say what bins do to refractory periods and delays, which the model knows in whole bins."""
-    parameters = parameters_of(circuit)
-    step = discretization.discretize(parameters, bin_size, scheme)
-    short = (parameters.t_ref > 0) & (parameters.t_ref < bin_size * (1 - 1e-6))
-    if np.any(short):
-        k = int(np.argmax(short))
-        warnings.warn(
-            f"bin_size {1e3 * bin_size:g} ms is longer than t_ref {1e3 * parameters.t_ref[k]:g} ms of "
-            f"{circuit.names[k]}: neurons may fire twice in a bin, of which the model knows nothing. Use smaller bins, "
-            "or a longer t_ref.",
-            UserWarning,
-            stacklevel=3,
-        )
-    for name, bins in (("t_ref", step.refractory_bins), ("delay", step.delay_bins)):
-        given = getattr(parameters, name)
-        if not np.allclose(bins * bin_size, given, rtol=0, atol=1e-3 * bin_size):
-            logger.info("%s %s ms is rounded to %s bins of %g ms", name, 1e3 * given, bins, 1e3 * bin_size)
-
-
-def _warn_of_violations(data, labels, circuit, bin_size, scheme):
-    refractory = discretization.discretize(parameters_of(circuit), bin_size, scheme).refractory_bins
-    n_violations, n_spikes, worst = 0, 0, None
-    for i in np.flatnonzero(labels >= 0):
-        r = refractory[labels[i]]
-        intervals = np.concatenate([np.diff(np.flatnonzero(trial[:, i])) for trial in data.counts])
-        of_neuron = int(np.sum(intervals <= r))
-        n_spikes += int(sum(trial[:, i].sum() for trial in data.counts))
-        n_violations += of_neuron
-        if of_neuron and (worst is None or of_neuron > worst[1]):
-            worst = i, of_neuron
-    if n_violations:
-        name = data.neuron_ids[worst[0]] if data.neuron_ids else f"in column {worst[0]}"
-        warnings.warn(
-            f"{n_violations} spikes ({100 * n_violations / n_spikes:.2g} % of {n_spikes}) fall into the refractory "
-            f"period after another one of the same neuron (most: neuron {name}, {worst[1]}). The model takes them for "
-            "contamination and learns nothing from them. If they are real, give a circuit with a shorter t_ref, for "
-            "instance Circuit.default(n_populations, t_ref=0 * pq.ms).",
-            RefractoryViolationWarning,
-            stacklevel=3,
-        )
 
 
 def _saved_parameters(model):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import units
-from .binning import MultipleSpikesWarning, bin_recording
+from .binning import MultipleSpikesWarning, bin_recording, describe_shared_bins
 from .recording import SpikeRecording
 
 # "merge" of the binner is missing: a model of single neurons knows one spike per neuron and bin.
@@ -104,14 +104,51 @@ def trials_of(X, *, bin_size, multiple, trials=None, validate=np.asarray):
         raise ValueError("trials says which trial every row of one array belongs to, but X is not one array; omit it.")
     if units.is_neo(X):
         recording = SpikeRecording.from_neo(X)
-        counts = bin_recording(recording, bin_size, multiple)
+        counts = bin_recording(recording, bin_size, "merge")
+        counts = _at_most_one(counts, multiple, lambda: describe_shared_bins(recording, counts, bin_size))
         t_start = tuple(float(start) for start in recording.t_start)
         return Trials(tuple(counts), t_start, together, recording.neuron_ids, recording.annotations)
     counts = [np.asarray(validate(x), dtype=float) for x in ([X] if together else X)]
-    counts = _at_most_one([_whole(x) for x in counts], multiple)
+    counts = [_whole(x) for x in counts]
+    counts = _at_most_one(counts, multiple, lambda: _describe(counts))
     if trials is not None:
         counts = _split(counts[0], trials)
     return Trials(tuple(counts), tuple(0.0 for _ in counts), together)
+
+
+def stimuli_of(stimulus, trials, circuit, bin_size):
+    """External drive of every trial.
+
+    Parameters
+    ----------
+    stimulus : optional
+        One form for all trials, or a list of one per trial (`units.stimulus_millivolts`). For trials that came as rows
+        of one array, a Quantity (n_bins, n_populations) for all rows.
+    trials : Trials
+    circuit : Circuit
+    bin_size : float
+        In s.
+
+    Returns
+    -------
+    list of numpy.ndarray, each (n_bins, n_populations), mV
+    """
+    lengths = [len(trial) for trial in trials.counts]
+    is_signal = hasattr(stimulus, "t_start")  # it knows its own time, which is that of every trial
+    resistance = None if circuit.resistance is None else units.to_megohms(circuit.resistance, "resistance")
+    if isinstance(stimulus, (list, tuple)):
+        if len(stimulus) != len(lengths):
+            raise ValueError(f"stimulus is a list of {len(stimulus)}, but X has {len(lengths)} trials; give one each.")
+        forms = list(stimulus)
+    elif trials.together and np.ndim(stimulus) == 2 and len(stimulus) == sum(lengths) and not is_signal:
+        edges = np.cumsum([0, *lengths])
+        forms = [stimulus[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    else:
+        forms = [stimulus] * len(lengths)
+    return [
+        units.stimulus_millivolts(form, resistance, n_bins, bin_size, circuit.n_populations, t_start)
+        for form, n_bins, t_start in zip(forms, lengths, trials.t_start, strict=True)
+    ]
 
 
 def _whole(x):
@@ -126,23 +163,25 @@ def _whole(x):
     return rounded
 
 
-def _at_most_one(counts, multiple):
-    n_entries = sum(int((x > 1).sum()) for x in counts)
-    if n_entries:
-        total = sum(x.sum() for x in counts)
-        surplus = sum(np.maximum(x - 1, 0).sum() for x in counts)
-        message = (
-            f"X counts more than one spike of a neuron in {n_entries} bins; {int(surplus)} spikes "
-            f"({100 * surplus / total:.2g} %) share a bin with another one of the same neuron."
-        )
+def _at_most_one(counts, multiple, describe):
+    if any((x > 1).any() for x in counts):
         if multiple == "refuse":
-            raise ValueError(message + ' Use smaller bins, or multiple="clip" to count one.')
+            raise ValueError(describe() + ' Choose a smaller bin_size, or multiple="clip" to count one.')
         warnings.warn(
-            message + ' They were left out. Alternatives: smaller bins, multiple="refuse".',
+            describe() + ' They were left out. Alternatives: a smaller bin_size, multiple="refuse".',
             MultipleSpikesWarning,
             stacklevel=2,
         )
     return [np.minimum(x, 1.0) for x in counts]
+
+
+def _describe(counts):
+    n_bins = sum(int((x > 1).sum()) for x in counts)
+    surplus, total = sum(np.maximum(x - 1, 0).sum() for x in counts), sum(x.sum() for x in counts)
+    return (
+        f"X counts more than one spike of a neuron in {n_bins} bins; {int(surplus)} spikes "
+        f"({100 * surplus / total:.2g} %) share a bin with another one of the same neuron."
+    )
 
 
 def _split(counts, trials):

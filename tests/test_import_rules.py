@@ -26,6 +26,7 @@ _FLOOR = {
     "assignment": 5,
     "parameters": 5,
     "discretization": 6,
+    "agreement": 7,
     "kernels": 6,
     "likelihood": 7,
     "inference": 8,
