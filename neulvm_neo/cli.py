@@ -46,7 +46,6 @@ def main(argv=None):
         warnings.simplefilter("default")
         for noise in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", noise)  # for developers, not for users of a command
-        warnings.filterwarnings("ignore", "EM has not converged")  # `fit` says so in terms of its own options
         warnings.showwarning = _show_warning
         try:
             args.run(args)
@@ -211,6 +210,13 @@ def _fit(args):
     print(f"log p(spikes) = {likelihood} nats (in the data that were fitted), in bits per spike")
     print(f"  {alike:+.3f} against one constant rate per population")
     print(f"  {own:+.3f} against one constant rate per unit (the model knows one for all units of a population)")
+    if alike < 0:
+        warnings.warn(
+            "the fit explains the spikes worse than constant rates do: do not build on it. Try other --starts, "
+            "--particles and --iterations, another --bin-size, or a --circuit that says what is known.",
+            UserWarning,
+            stacklevel=1,
+        )
     if at_bounds := preparation.at_bounds(result.circuit):
         print(f"at the end of their allowed range, so poorly determined: {', '.join(at_bounds)}")
     print(f"wrote {args.out}")
@@ -365,6 +371,9 @@ def _print_table(head, rows, rule_before=None):
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
+    # Not by a filter: scikit-learn puts one of its own in front when it is imported.
+    if category.__name__ == "ConvergenceWarning":
+        return  # `fit` and `demo` say so in words of the command line
     print(f"neulvm: warning: {_sentence(message)}", file=sys.stderr)
 
 

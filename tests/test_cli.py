@@ -230,6 +230,23 @@ def test_warnings_are_one_line_each(capsys):
     assert capsys.readouterr().err == "neulvm: warning: two lines\n"
 
 
+def test_that_a_fit_stopped_early_is_said_in_words_of_the_command_line(capsys):
+    from sklearn.exceptions import ConvergenceWarning
+
+    cli._show_warning(ConvergenceWarning("Raise max_iter"), ConvergenceWarning, "file.py", 1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fit_worse_than_constant_rates_is_called_one(recording, tmp_path, monkeypatch, capsys):
+    from neulvm_neo.experiments import baselines
+
+    monkeypatch.setattr(baselines, "bits_per_spike", lambda *args, **options: -1.0)
+    fit = ("fit", recording, "--populations", "population", "--window", "0", "1", "--out", tmp_path / "o.nwb", *_QUICK)
+    assert cli.main([str(a) for a in fit]) == 0
+    output = capsys.readouterr()
+    assert "worse than constant rates" in output.err and "more with --iterations" in output.out
+
+
 def test_traceback_shows_where_an_error_comes_from(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         cli.main(["cluster", str(tmp_path / "none.nwb"), "--traceback"])
