@@ -19,8 +19,8 @@ from .viterbi import e_step
 log = logging.getLogger(__name__)
 
 METHODS = ("smc", "viterbi")
-# Iterations that every start gets before the best goes on alone, and L-BFGS iterations per M-step.
-ITERATIONS_PER_START = 5
+# Starts compete in rounds; after each, the worse half is given up. Iterations per round, L-BFGS iterations per M-step.
+ITERATIONS_PER_ROUND = 5
 M_STEP_ITERATIONS = 40
 # Trajectories per E-step of "smc", each from its own filter, so that they do not share ancestors; fewer, with half the
 # particles, while starts compete.
@@ -28,9 +28,10 @@ N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
 # Ages tracked by the filters of the E-step, in membrane time constants: n̄ is off by about 0.3 %, far below the finite-
 # size noise, at 0.6 of the cost.
 E_STEP_WINDOW = 6.0
-# From this iteration on an EM step is lengthened: EM converges linearly, slowed by the share of missing information,
-# which is large here.
+# EM converges linearly, slowed by the share of missing information, which is large here. From this iteration on its
+# steps are lengthened, and keep some of the step before (heavy ball), unless the likelihood fell by more than noise.
 LENGTHEN_FROM, STEP_LENGTH = 4, 1.6
+MOMENTUM, NOISE = 0.6, 3.0  # NOISE in nats
 # The loop has converged when the mean of the last `PATIENCE` objectives exceeds that of the `PATIENCE` before by less
 # than the tolerance.
 PATIENCE = 4
@@ -107,6 +108,7 @@ class _State(NamedTuple):
     n: tuple  # "viterbi": current counts per trial
     trace: tuple
     thetas: tuple  # visited
+    velocity: np.ndarray  # the last step
     anchor: tuple  # weak pull of what the data do not determine towards the start, see `initialization.anchor`
     rng: np.random.Generator
 
@@ -149,7 +151,7 @@ def fit(
     stimuli : list of numpy.ndarray, shape (n_bins, K), mV, optional
     n_init : int
         Starts, each drawn from 0.4 to 2 times the circuit's values and brought near by part a of the likelihood. Every
-        start gets `ITERATIONS_PER_START` iterations, then the best by log p(y | θ) goes on.
+        start gets `ITERATIONS_PER_ROUND` iterations, then the worse half is given up, until one is left.
     max_iter : int
         Iterations of the chosen start in all.
     tol : float
@@ -202,46 +204,38 @@ def fit(
     # `start` may be a user's function of everything that a start depends on
     draw = _drawing(start, space, circuit, counts, labels, bin_size)
     *children, final_rng = rng.spawn(n_init + 1)
-    warm_up = min(ITERATIONS_PER_START, max_iter)
-    total = n_init * (warm_up + 1) + max(max_iter - warm_up, 0)
-    interrupted = False
+    rounds = _rounds(n_init, max_iter)
+    interrupted = converged = False
+    total = n_init + sum(n_starts * n_iter for n_starts, n_iter in rounds)
+    competing = setting._replace(
+        n_jobs=1, n_particles=max(n_particles // 2, 1), n_trajectories=N_TRAJECTORIES_PER_START
+    )
     with tqdm(total=total, disable=not verbose, desc="neuLVM", unit="it") as bar:
-        states = []
-        inner = setting._replace(
-            n_jobs=1, n_particles=max(n_particles // 2, 1), n_trajectories=N_TRAJECTORIES_PER_START
-        )
-        run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        # until a start has finished, what the circuit says is the best so far
+        states = [_begin(setting, 0, space.pack(parameters_of(circuit)), children[0])]
+        tasks = [
+            joblib.delayed(_first_state)(competing, draw, i, child, bar.update) for i, child in enumerate(children)
+        ]
         try:
-            for state in run(
-                joblib.delayed(_warm_up)(inner, draw, i, child, warm_up, bar.update) for i, child in enumerate(children)
-            ):
-                states.append(state)
-                bar.set_postfix_str(f"start {state.start + 1}/{n_init}: {state.trace[-1]['log_likelihood']:.1f} nats")
-        except KeyboardInterrupt:
-            interrupted = True
-            if not states:  # nothing finished yet: what the circuit says is the best so far
-                theta = space.pack(parameters_of(circuit))
-                states.append(
-                    _State(
-                        0,
-                        theta,
-                        _first_counts(setting, theta),
-                        (),
-                        (theta,),
-                        initialization.anchor(theta, space),
-                        children[0],
-                    )
-                )
-        state = max(states, key=lambda s: s.trace[-1]["log_likelihood"] if s.trace else -np.inf)
-        converged = _has_converged(state.trace, tol)
-        try:
-            while not (interrupted or converged) and len(state.trace) < max_iter:
-                state = _iterate(setting, state)
-                converged = _has_converged(state.trace, tol)
+            for n_starts, n_iter in rounds[:-1]:
+                finished = []
+                run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+                for state in run(joblib.delayed(_go_on)(competing, task, n_iter, bar.update) for task in tasks):
+                    finished.append(state)
+                    states = sorted([*finished, *(s for s in states if s.trace)], key=_objective, reverse=True)
+                    bar.set_postfix_str(f"best of {n_starts} starts {_objective(states[0]):.1f} nats")
+                states = sorted(finished, key=_objective, reverse=True)[: max(n_starts // 2, 1)]
+                tasks = states
+            for _ in range(rounds[-1][1]):
+                states[0] = _iterate(setting, states[0])
                 bar.update()
-                bar.set_postfix_str(f"{state.trace[-1]['log_likelihood']:.1f} nats")
+                bar.set_postfix_str(f"{_objective(states[0]):.1f} nats")
+                converged = _has_converged(states[0].trace, tol)
+                if converged:
+                    break
         except KeyboardInterrupt:
             interrupted = True
+    state = states[0]
     theta, value, error = _best(setting, state, final_rng)
     parameters = space.unpack(theta)
     inferred = infer(
@@ -313,8 +307,41 @@ def _drawing(start, space, circuit, counts, labels, bin_size):
     return lambda rng: space.pack(start)
 
 
-def _warm_up(setting, draw, index, rng, n_iter, advance):
-    """A start and its first iterations."""
+def _rounds(n_init, max_iter):
+    """(starts, iterations) of every round: half of the starts go on until one is left, which gets what remains."""
+    rounds, left, n_starts = [], max_iter, n_init
+    while True:
+        n_iter = min(ITERATIONS_PER_ROUND, left)
+        rounds.append((n_starts, n_iter))
+        left -= n_iter
+        if n_starts == 1:
+            break
+        n_starts = max(n_starts // 2, 1)
+    return [*rounds, (1, left)]
+
+
+def _objective(state):
+    return state.trace[-1]["log_likelihood"] if state.trace else -np.inf
+
+
+def _begin(setting, index, theta, rng):
+    anchor = initialization.anchor(theta, setting.space)
+    return _State(index, theta, _first_counts(setting, theta), (), (theta,), np.zeros_like(theta), anchor, rng)
+
+
+def _go_on(setting, state, n_iter, advance):
+    """More iterations of a state, or of a start that is still to be made (a joblib task)."""
+    if not isinstance(state, _State):
+        function, args, kwargs = state
+        state = function(*args, **kwargs)
+    for _ in range(n_iter):
+        state = _iterate(setting, state)
+        advance()
+    return state
+
+
+def _first_state(setting, draw, index, rng, advance):
+    """A start: drawn, then brought near by the recorded neurons."""
     drawn = draw(rng)
     # Part a ignores whether the network can produce the activity at all; where that goes wrong, asking for both is
     # better.
@@ -325,29 +352,16 @@ def _warm_up(setting, draw, index, rng, n_iter, advance):
         )
         for parts in ("a", "ab")
     ]
-    seeds = rng.spawn(len(candidates))
+    settings |= {"n_runs": 1, "n_particles": setting.n_particles}
     values = [
         particles.log_likelihood(
-            setting.space.unpack(x),
-            setting.observations,
-            setting.histories,
-            bin_size=setting.bin_size,
-            scheme=setting.scheme,
-            rng=seed,
-            n_runs=1,
-            n_particles=setting.n_particles,
+            setting.space.unpack(theta), setting.observations, setting.histories, rng=seed, **settings
         )[0]
-        for x, seed in zip(candidates, seeds, strict=True)
+        for theta, seed in zip(candidates, rng.spawn(len(candidates)), strict=True)
     ]
     theta = candidates[int(np.argmax(values))]
-    state = _State(
-        index, theta, _first_counts(setting, theta), (), (), initialization.anchor(drawn, setting.space), rng
-    )
     advance()
-    for _ in range(n_iter):
-        state = _iterate(setting, state)
-        advance()
-    return state
+    return _begin(setting, index, drawn, rng)._replace(theta=theta, n=_first_counts(setting, theta), thetas=())
 
 
 def _first_counts(setting, theta):
@@ -399,16 +413,22 @@ def _iterate_smc(setting, state):
         max_iter=M_STEP_ITERATIONS,
         n_jobs=setting.n_jobs,
     )
-    length = STEP_LENGTH if len(state.trace) >= LENGTHEN_FROM else 1.0
-    theta = np.clip(state.theta + length * (step.theta - state.theta), space.bounds[:, 0], space.bounds[:, 1])
+    value = float((np.logaddexp.reduce(logs, axis=1) - np.log(n_trajectories)).sum())
+    move = step.theta - state.theta
+    if len(state.trace) >= LENGTHEN_FROM:
+        move = STEP_LENGTH * move + (MOMENTUM * state.velocity if value > _objective(state) - NOISE else 0.0)
+    theta = np.clip(state.theta + move, space.bounds[:, 0], space.bounds[:, 1])
     record = {
         "iteration": len(state.trace),
         "start": state.start,
-        "log_likelihood": float((np.logaddexp.reduce(logs, axis=1) - np.log(n_trajectories)).sum()),
+        "log_likelihood": value,
         "m_step_before": step.before,
         "m_step_after": step.after,
     }
-    return state._replace(theta=theta, trace=(*state.trace, record), thetas=(*state.thetas, state.theta))
+    moved = theta - state.theta
+    return state._replace(
+        theta=theta, velocity=moved, trace=(*state.trace, record), thetas=(*state.thetas, state.theta)
+    )
 
 
 def _iterate_viterbi(setting, state):
