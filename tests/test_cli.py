@@ -178,7 +178,7 @@ def test_fit_clusters_units_into_the_populations_of_a_given_circuit(recording, t
     from neulvm_neo.experiments.circuits import winner_take_all
 
     winner_take_all().to_toml(tmp_path / "c.toml")
-    arguments = ["fit", recording, "--populations", "3", "--circuit", tmp_path / "c.toml", "--window", "0", "10"]
+    arguments = ["fit", recording, "--populations", "3", "--circuit", tmp_path / "c.toml", "--window", "0", "5"]
     arguments += ["--out", tmp_path / "out.nwb", *_QUICK[:2], "--quick"]
     assert cli.main([str(a) for a in arguments]) == 0
     out = capsys.readouterr().out
