@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-import neulvm_neo.estimator  # noqa: F401  (before our filters, since importing scikit-learn adds some)
 from neulvm_neo import Circuit, cli
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-import neulvm_neo.estimator  # noqa: F401  (before our filters, since importing scikit-learn adds some)
-
 _TUTORIALS = sorted((Path(__file__).resolve().parents[1] / "tutorials").glob("*.py"))
 
 

@@ -26,7 +26,7 @@ def constant_rates_log_likelihood(counts, training=None, labels=None):
 
     Examples
     --------
-    >>> round(constant_rates_log_likelihood([np.array([[1], [0]])]) / np.log(2), 6)
+    >>> round(constant_rates_log_likelihood([np.array([[1], [0]])]) / float(np.log(2)), 6)
     -2.0
     """
     spikes, bins = _spikes_and_bins(counts)
