@@ -20,7 +20,8 @@ _HOME_OF = {
 
 __all__ = ["__version__", *_HOME_OF]
 
-# In a source checkout that is not installed the subpackage `neulvm_neo.io` lies beside this package, in <repository>/io.
+# In a source checkout that is not installed the subpackage `neulvm_neo.io` lies beside this package, in
+# <repository>/io.
 _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "io")):
     _root = _os.path.dirname(_here)

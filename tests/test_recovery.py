@@ -1,0 +1,68 @@
+"""The recovery experiment: its marks, and (slow) what a fit of the three-population network reaches on fresh seeds."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import quantities as pq
+
+from neulvm_neo.experiments import recovery
+from neulvm_neo.experiments.baselines import constant_rates_log_likelihood
+from neulvm_neo.experiments.circuits import winner_take_all
+
+
+def test_switches_are_counted_across_moments_without_a_clear_lead():
+    lead = np.repeat([[20.0, 5.0], [11.0, 12.0], [20.0, 6.0], [12.0, 11.0], [5.0, 20.0]], 50, axis=0)
+    assert recovery.winners(lead, 0.002).tolist() == [1, 0, 1, 0, -1]
+    assert recovery.count_switches(lead, 0.002) == 1
+
+
+def test_the_true_network_is_bistable_and_an_uncoupled_one_is_not():
+    circuit = winner_take_all()
+    assert recovery.is_bistable(circuit, scheme="exponential")
+    assert recovery.is_bistable(circuit, scheme="euler")  # never switches at 4 ms, but has both states
+    uncoupled = circuit.replace(J=np.zeros((3, 3)) * pq.mV, u_rest=6 * pq.mV)
+    assert not recovery.is_bistable(uncoupled, scheme="exponential")
+
+
+def test_causal_smoothing_predicts_slow_rates_better_than_constant_rates_and_steady_ones_no_better():
+    rng = np.random.default_rng(0)
+    t = np.arange(6000) * 0.004
+    labels = np.zeros(6, dtype=int)
+    for depth, better in ((0.95, True), (0.0, False)):
+        rate = 20 * (1 + depth * np.sign(np.sin(2 * np.pi * t / 3)))
+        counts = (rng.random((6000, 6)) < rate[:, None] * 0.004).astype(float)
+        training, test = counts[:3000], counts[3000:]
+        gain = recovery.causal_poisson_log_likelihood(training, test, labels, 0.004) - constant_rates_log_likelihood(
+            [test], [training]
+        )
+        assert (gain > 50) == better
+        assert gain > -10
+
+
+def seeds_of_commit(n):
+    """Seeds that nobody chose: from the hash of the commit under test."""
+    root = Path(__file__).parents[1]
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
+    return [int(x) for x in np.random.SeedSequence(int(commit.strip(), 16)).generate_state(n)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::neulvm_neo.agreement.RefractoryViolationWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_ten_seconds_of_nine_neurons_give_a_working_model(tmp_path):
+    """10 s, 9 neurons, 12 free values, random starts in 0.4-2 times the truth, 5 seeds from the commit hash."""
+    run = joblib.Parallel(n_jobs=2)
+    results = run(joblib.delayed(recovery.recover)(seed) for seed in seeds_of_commit(5))
+    (tmp_path / "recovery.json").write_text(json.dumps(results, indent=1))
+    print(json.dumps(results, indent=1))
+    for result in results:
+        held_out = result["held_out"]
+        assert held_out["fit"] > held_out["causal_poisson"]
+        assert held_out["fit"] > held_out["start"]
+    assert sum(result["bistable"] for result in results) >= 3
+    fitted, smoothed = (np.mean([result["r"][which] for result in results]) for which in ("fit", "best_smoothing"))
+    assert fitted >= smoothed
