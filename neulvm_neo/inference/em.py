@@ -22,6 +22,7 @@ METHODS = ("smc", "viterbi")
 # Starts compete in rounds; after each, the worse half is given up. Iterations per round, L-BFGS iterations per M-step.
 ITERATIONS_PER_ROUND = 5
 M_STEP_ITERATIONS = 40
+VITERBI_ITERATIONS = 4  # that bring a start of "smc" near
 # Trajectories per E-step of "smc", each from its own filter, so that they do not share ancestors; fewer, with half the
 # particles, while starts compete.
 N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
@@ -341,17 +342,25 @@ def _go_on(setting, state, n_iter, advance):
 
 
 def _first_state(setting, draw, index, rng, advance):
-    """A start: drawn, then brought near by the recorded neurons."""
+    """A start: drawn, then brought near, in several ways of which the most likely one is kept.
+
+    The recorded neurons alone, with couplings held or not, and from each a few Baum–Viterbi iterations: those reach the
+    spikes from far away, where a particle filter's own trajectories would only confirm the wrong parameters.
+    """
     drawn = draw(rng)
-    # Part a ignores whether the network can produce the activity at all; where that goes wrong, asking for both is
-    # better.
     settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
-    candidates = [
-        initialization.start_from_recorded_neurons(
-            drawn, setting.space, setting.observations, setting.activities, parts=parts, **settings
+    begun = _begin(setting, index, drawn, rng)._replace(thetas=())
+    candidates = []
+    for hold in (True, False):
+        theta = initialization.start_from_recorded_neurons(
+            drawn, setting.space, setting.observations, setting.activities, hold_couplings=hold, **settings
         )
-        for parts in ("a", "ab")
-    ]
+        candidates.append(theta)
+        if setting.method == "smc":
+            state = begun._replace(theta=theta)
+            for _ in range(VITERBI_ITERATIONS):
+                state = _iterate_viterbi(setting, state)
+            candidates.append(state.theta)
     settings |= {"n_runs": 1, "n_particles": setting.n_particles}
     values = [
         particles.log_likelihood(
@@ -359,9 +368,8 @@ def _first_state(setting, draw, index, rng, advance):
         )[0]
         for theta, seed in zip(candidates, rng.spawn(len(candidates)), strict=True)
     ]
-    theta = candidates[int(np.argmax(values))]
     advance()
-    return _begin(setting, index, drawn, rng)._replace(theta=theta, n=_first_counts(setting, theta), thetas=())
+    return begun._replace(theta=candidates[int(np.argmax(values))])
 
 
 def _first_counts(setting, theta):
@@ -470,13 +478,19 @@ def _has_converged(trace, tol):
 
 
 def _best(setting, state, rng):
-    """The better, by log p(y | θ), of the last θ and the mean of the last few ("smc".
+    """The most probable, by log p(y | θ), of a few candidates.
 
-    The mean averages the Monte-Carlo noise of the M-steps out).
+    The last θ; for "smc" also the mean of the last few (which averages the Monte-Carlo noise of the M-steps out), the
+    best one visited, and neurons without couplings, which a fit must not end below.
     """
     candidates = [state.theta]
-    if setting.method == "smc" and len(state.thetas) >= 2 * PATIENCE:
-        candidates.append(np.mean(state.thetas[-PATIENCE:], axis=0))
+    if setting.method == "smc":
+        if len(state.thetas) >= 2 * PATIENCE:
+            candidates.append(np.mean(state.thetas[-PATIENCE:], axis=0))
+        values = [record["log_likelihood"] for record in state.trace]
+        if values and max(values) > values[-1] + NOISE:
+            candidates.append(state.thetas[int(np.argmax(values))])
+        candidates += _uncoupled(setting)
 
     def score(theta, child):
         return particles.log_likelihood(
@@ -494,4 +508,25 @@ def _best(setting, state, rng):
         joblib.delayed(score)(*task) for task in zip(candidates, children, strict=True)
     )
     best = int(np.argmax([value for value, _ in scores]))
+    if not np.any(setting.space.unpack(candidates[best]).J):
+        log.warning("neurons without couplings explain the spikes better than any circuit that was found")
     return candidates[best], *scores[best]
+
+
+def _uncoupled(setting):
+    """[θ] of the most probable neurons that do not feel each other; [] where couplings are not free to vanish."""
+    space = setting.space
+    parameters = parameters_of(space.circuit)
+    theta = space.pack(parameters._replace(J=np.zeros_like(parameters.J)))
+    theta = np.clip(theta, space.bounds[:, 0], space.bounds[:, 1])
+    if np.any(space.unpack(theta).J):
+        return []
+    anchor = initialization.anchor(theta, space)
+    anchor[1][theta == 0.0] = 1e-6  # mV: they stay away
+    counts = _first_counts(setting, theta)
+    trajectories = [[(observation, n)] for observation, n in zip(setting.observations, counts, strict=True)]
+    step = m_step(
+        theta, space, trajectories, bin_size=setting.bin_size, scheme=setting.scheme, parts="a", anchor=anchor
+    )
+    best = space.unpack(step.theta)
+    return [space.pack(best._replace(J=np.zeros_like(best.J)))]

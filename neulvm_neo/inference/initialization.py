@@ -79,21 +79,22 @@ def _leave_one_out(pooled, members, width, bin_size):
     return total
 
 
-def start_from_recorded_neurons(theta, space, observations, activities, *, bin_size, scheme, parts="a", max_iter=100):
+def start_from_recorded_neurons(
+    theta, space, observations, activities, *, bin_size, scheme, hold_couplings=False, max_iter=100
+):
     """θ that explains the recorded neurons best if the smoothed activity were true: part a of the likelihood alone.
 
     Far from the truth the full objective is a plateau (nothing fires) or a cliff; part a is close to unimodal and
-    cheap. Smoothed activity misleads about couplings: it has lost the fluctuations that the neurons really felt and has
-    some of its own, so that they shrink like any slope on a noisy regressor. They are therefore held near the start;
-    whatever else is not determined stays there too.
+    cheap. But smoothed activity misleads about couplings: it has lost the fluctuations that the neurons really felt and
+    has some of its own, so that couplings shrink like any slope on a noisy regressor.
 
     Parameters
     ----------
     theta : numpy.ndarray
-        Start, and anchor of undetermined directions.
+        Start, and anchor of what the data do not determine.
     activities : list of numpy.ndarray, shape (n_bins, K), Hz
-    parts : {"a", "ab"}
-        ``"ab"`` also asks that the network could produce the smoothed activity.
+    hold_couplings : bool
+        Keep the couplings near the start.
 
     Returns
     -------
@@ -104,13 +105,7 @@ def start_from_recorded_neurons(theta, space, observations, activities, *, bin_s
         [(observation, activity * n_neurons * bin_size)]
         for observation, activity in zip(observations, activities, strict=True)
     ]
+    pull = anchor(theta, space, HELD_WIDTH if hold_couplings else ANCHOR_WIDTH)
     return m_step(
-        theta,
-        space,
-        trajectories,
-        bin_size=bin_size,
-        scheme=scheme,
-        parts=parts,
-        anchor=anchor(theta, space, HELD_WIDTH),
-        max_iter=max_iter,
+        theta, space, trajectories, bin_size=bin_size, scheme=scheme, parts="a", anchor=pull, max_iter=max_iter
     ).theta
