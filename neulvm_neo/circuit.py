@@ -73,8 +73,8 @@ class Circuit:
     signs : array of {+1, -1, 0}, shape (n_populations,), optional
         Sign of the outgoing couplings of every source population (Dale's law); 0, the default, is not known.
     bounds : dict of str to (low, high), optional
-        Allowed range of a free value, as Quantities, scalar or in the shape of the value. Defaults: J ±500 mV, tau_m 2
-        to 300 ms, u_rest -100 to 200 mV, threshold -50 to 100 mV, tau_syn 0.5 to 100 ms. Only free values have to keep
+        Allowed range of a free value, as Quantities, scalar or in the shape of the value. Defaults: J ±500 mV, tau_m 4
+        to 100 ms, u_rest -100 to 200 mV, threshold -50 to 100 mV, tau_syn 0.5 to 100 ms. Only free values have to keep
         them. A known sign halves the range of J.
     prior : dict of str to (mean, sd), optional
         Gaussian prior on a free value, as Quantities, scalar or in the shape of the value; an infinite sd is flat, as

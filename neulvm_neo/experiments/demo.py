@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 
 
 # 25 neurons over 30 s: their populations are found in all of 20 draws. A fit needs less time than the clusters.
-FULL = Plan(30.0, 10.0, 10.0, (10, 10, 5), n_init=2, max_iter=16, n_particles=100)
+FULL = Plan(30.0, 10.0, 10.0, (10, 10, 5), n_init=2, max_iter=12, n_particles=100)
 QUICK = Plan(20.0, 3.0, 2.0, (10, 10, 5), n_init=1, max_iter=2, n_particles=100)
 
 
