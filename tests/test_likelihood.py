@@ -68,7 +68,19 @@ def central_differences(value, at, direction, steps=(4e-4, 2e-4)):
 @pytest.mark.parametrize("density", likelihood.DENSITIES)
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_agree_with_central_differences_whose_error_falls_with_the_square_of_the_step(case, density, scheme):
-    p, n, counts, labels, history_rate, stimulus = problem(*CASES[case], seed=3)
+    check_gradients(problem(*CASES[case], seed=3), density, scheme)
+
+
+@pytest.mark.parametrize("with_stimulus", [False, True])
+@pytest.mark.parametrize("delay", [0.0, 0.006])
+@pytest.mark.parametrize("t_ref", [0.0, 0.004])
+@pytest.mark.parametrize("K", [1, 2, 3])
+def test_gradients_are_exact_with_and_without_delay_refractoriness_and_stimulus(K, t_ref, delay, with_stimulus):
+    check_gradients(problem(K, t_ref, delay, with_stimulus, seed=4), "binomial", "exponential")
+
+
+def check_gradients(given, density, scheme):
+    p, n, counts, labels, history_rate, stimulus = given
     settings = {"bin_size": DT, "scheme": scheme, "window": 30, "density": density}
     exact = joint(p, n, observe(counts, labels, history_rate, stimulus), **settings)
     rng = np.random.default_rng(1)

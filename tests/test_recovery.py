@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import quantities as pq
 
+from neulvm_neo import PopulationClusterer, simulate_microscopic
 from neulvm_neo.experiments import recovery
 from neulvm_neo.experiments.baselines import constant_rates_log_likelihood
 from neulvm_neo.experiments.circuits import winner_take_all
@@ -66,3 +67,20 @@ def test_ten_seconds_of_nine_neurons_give_a_working_model(tmp_path):
     assert sum(result["bistable"] for result in results) >= 3
     fitted, smoothed = (np.mean([result["r"][which] for result in results]) for which in ("fit", "best_smoothing"))
     assert fitted >= smoothed
+
+
+@pytest.mark.slow
+def test_all_of_twenty_draws_of_25_neurons_are_clustered_purely():
+    """Two draws from each of ten simulations of 30 s, seeds from the commit hash."""
+    impure = {}
+    for seed in seeds_of_commit(10):
+        run = simulate_microscopic(winner_take_all(), duration=30 * pq.s, n_recorded=20, random_state=seed)
+        rng = np.random.default_rng(seed)
+        for draw in range(2):
+            chosen = rng.choice(len(run.spiketrains), 25, replace=False)
+            trains = [run.spiketrains[i] for i in chosen]
+            labels = PopulationClusterer(3, random_state=seed % 2**32).fit_predict(trains)
+            truth = [train.annotations["population"] for train in trains]
+            if len(set(zip(labels, truth, strict=True))) != len(set(truth)):
+                impure[seed, draw] = list(zip(labels.tolist(), truth, strict=True))
+    assert not impure
