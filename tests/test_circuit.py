@@ -191,7 +191,7 @@ def test_given_values_need_not_keep_bounds_and_masked_couplings_have_none():
 
 
 def test_a_value_that_rounding_pushed_over_its_bound_is_kept():
-    value = float(np.nextafter(300.0, 301.0))
+    value = float(np.nextafter(100.0, 101.0))
     assert Circuit([100], tau_m=value * pq.ms).tau_m.magnitude[0] == value
 
 
