@@ -230,3 +230,4 @@ def test_a_fit_never_ends_below_neurons_without_couplings():
     ).log_likelihood
     assert result.trace[0]["log_likelihood"] < truth - 100
     assert result.log_likelihood > truth - 5
+    assert np.any(result.parameters.J) or "without couplings" in result.status

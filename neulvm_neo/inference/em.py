@@ -254,6 +254,8 @@ def fit(
     status = (
         "interrupted" if interrupted else "converged" if converged else f"stopped after max_iter={max_iter} iterations"
     )
+    if space.n_free and "J" in circuit.free and not np.any(parameters.J):
+        status += "; neurons without couplings explain the spikes better than any circuit that was found"
     return EMResult(
         parameters,
         histories,
@@ -508,8 +510,6 @@ def _best(setting, state, rng):
         joblib.delayed(score)(*task) for task in zip(candidates, children, strict=True)
     )
     best = int(np.argmax([value for value, _ in scores]))
-    if not np.any(setting.space.unpack(candidates[best]).J):
-        log.warning("neurons without couplings explain the spikes better than any circuit that was found")
     return candidates[best], *scores[best]
 
 
