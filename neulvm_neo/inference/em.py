@@ -254,7 +254,7 @@ def fit(
     status = (
         "interrupted" if interrupted else "converged" if converged else f"stopped after max_iter={max_iter} iterations"
     )
-    if space.n_free and "J" in circuit.free and not np.any(parameters.J):
+    if "J" in circuit.free and not np.any(parameters.J) and not interrupted:
         status += "; neurons without couplings explain the spikes better than any circuit that was found"
     return EMResult(
         parameters,
