@@ -70,17 +70,21 @@ def test_ten_seconds_of_nine_neurons_give_a_working_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_all_of_twenty_draws_of_25_neurons_are_clustered_purely():
-    """Two draws from each of ten simulations of 30 s, seeds from the commit hash."""
-    impure = {}
+@pytest.mark.parametrize(("normalize", "least_pure"), [(None, 20), ("centered", 18)])
+def test_twenty_draws_of_25_neurons_are_clustered_purely(normalize, least_pure):
+    """Two draws from each of ten simulations of 30 s, seeds from the commit hash.
+
+    All with the paper's distance, to which the different rates of the populations help here; a centred distance, which
+    looks at common modulation only, loses a draw now and then.
+    """
+    n_pure = 0
     for seed in seeds_of_commit(10):
         run = simulate_microscopic(winner_take_all(), duration=30 * pq.s, n_recorded=20, random_state=seed)
         rng = np.random.default_rng(seed)
-        for draw in range(2):
+        for _ in range(2):
             chosen = rng.choice(len(run.spiketrains), 25, replace=False)
             trains = [run.spiketrains[i] for i in chosen]
-            labels = PopulationClusterer(3, random_state=seed % 2**32).fit_predict(trains)
+            labels = PopulationClusterer(3, normalize=normalize, random_state=seed % 2**32).fit_predict(trains)
             truth = [train.annotations["population"] for train in trains]
-            if len(set(zip(labels, truth, strict=True))) != len(set(truth)):
-                impure[seed, draw] = list(zip(labels.tolist(), truth, strict=True))
-    assert not impure
+            n_pure += len(set(zip(labels, truth, strict=True))) == len(set(truth))
+    assert n_pure >= least_pure
