@@ -105,7 +105,7 @@ def pull_back(g_step, parameters, bin_size, scheme="euler"):
 def age_window(step, time_constants=10.0, longest=2000):
     """How many cohort ages (bins) are tracked one by one; older neurons are free: their potential has converged to H.
 
-    Ten membrane time constants leave a relative error of about 1e-5 in n̄ in the three-population network; the window
+    Ten membrane time constants leave a relative error of about 2e-5 in n̄ in the three-population network; the window
     is common to all populations.
     """
     bins = step.refractory_bins + np.ceil(-time_constants / np.log(step.leak)).astype(np.int64)

@@ -1,7 +1,7 @@
 """The scalar functions all kernels share; branch-free, so that loops over cohorts vectorise.
 
 numba inlines them into the calling kernel. When this file changes, the kernels that call it must be recompiled
-(`tests/conftest.py` uses a fresh cache; developers delete ``__pycache__``), because numba's disk cache does not see it.
+(delete ``__pycache__``; `.ci/run` starts with an empty cache), because numba's disk cache does not see it.
 """
 
 import math
