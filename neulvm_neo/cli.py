@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 
 from . import __version__
 
@@ -19,6 +20,7 @@ commands:
   cluster     which unit of a recording belongs to which population
   fit         fit a circuit to a recording, write an annotated copy of the file
   annotate    write a saved fit into a copy of the file it was made from
+  bench       how fast it is here, beside what one would use instead
 
 example:
   neulvm demo
@@ -245,6 +247,43 @@ def _annotate(args):
     print(f"wrote {args.out}: units.neulvm_population ({members}), {len(result.activities)} trial(s) of activity")
 
 
+def _bench(args):
+    import json
+
+    from .experiments import bench, bench_tables
+    from .new_files import new_file
+
+    began = time.monotonic()
+    saved = new_file(args.out, suffixes=(".json",), overwrite=args.overwrite) if args.out else nullcontext()
+    with saved as path:
+        measured = bench.run(
+            quick=args.quick, rows=args.rows, peer_pythons=dict(args.peer_python),
+            say=lambda line: print(f"[{time.monotonic() - began:6.1f} s] {line}", flush=True),
+        )  # fmt: skip
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(measured, file, indent=1)
+    machine, rows = measured["machine"], measured["rows"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    print(f"\n{machine['cpu']} ({', '.join(machine['vector_extensions'])}), one core; {versions}")
+    print("Best of several calls. Floor: two vectorised exponentials per cell (age, population, bin), float64,")
+    print("measured beside the row; distance: ours over the floor.")
+    table = [cells for row in rows if (cells := bench_tables.table_row(row))]
+    if table:
+        _print_table(bench_tables.TABLE_HEAD, table)
+    growth = [cells for row in rows if (cells := bench_tables.growth_row(row))]
+    if growth:
+        print("\nGrowth: a slope of 1 is in proportion, 0 is independent.")
+        _print_table(bench_tables.GROWTH_HEAD, growth)
+    print("\nNotes:")
+    for note in bench_tables.notes(rows):
+        print(f"  {note}")
+    if args.out:
+        print(f"\nwrote {args.out}")
+    if failed := [row["row"] for row in rows if "failed" in row["ours"]]:
+        raise RuntimeError(f"not measured: {', '.join(failed)}.")
+
+
 # --- what commands have in common -------------------------------------------------------------------------------------
 
 
@@ -459,6 +498,16 @@ def _parser():
     annotate.add_argument("input", metavar="IN.nwb", help="the recording; it is only read")
     annotate.add_argument("fit", metavar="FIT.npz", help="from `neulvm fit --save`")
     _add_out(annotate, "OUT.nwb")
+
+    bench = _command(commands, "bench", _bench,
+                     "Measure how fast neulvm-neo is on this machine, on one core, beside what one would use instead.",
+                     "neulvm bench --quick --out bench.json")  # fmt: skip
+    bench.add_argument("--quick", action="store_true", help="fewer repetitions, smaller sizes: a look, not a claim")
+    bench.add_argument("--rows", nargs="+", metavar="NAME", help="only these, such as forward or gradient-jax")
+    bench.add_argument("--peer-python", type=_peer_python, action="append", default=[], metavar="NAME=PATH",
+                       help="Python of another environment for jax, nest or brian2; may be repeated")  # fmt: skip
+    bench.add_argument("--out", metavar="FILE.json", help="also save every number")
+    bench.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     return parser
 
 
@@ -491,6 +540,13 @@ def _positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _peer_python(text):
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH, such as brian2=other/bin/python")
+    return name, path
 
 
 def _time(text):

@@ -56,9 +56,13 @@ _DOORS = {
     "joblib": ("inference", "estimator", "experiments"),
     "tomli_w": ("circuit",),
     "argparse": ("cli",),
+    "jax": ("experiments.peers",),
+    "nest": ("experiments.peers",),
+    "brian2": ("experiments.peers",),
 }
 
-_LATE = ("pynwb", "hdmf", "h5py", "nwbinspector", "elephant", "matplotlib")  # heavy: only inside functions
+# heavy, or not installed with the rest: only inside functions
+_LATE = ("pynwb", "hdmf", "h5py", "nwbinspector", "elephant", "matplotlib", "jax", "nest", "brian2")
 
 
 def _sources():
@@ -161,6 +165,11 @@ def test_only_the_likelihood_calls_the_adjoint_kernels():
     for module in _SOURCES:
         if not _is_in(module, ("likelihood", "kernels")):
             assert not any("_adjoint" in name for name, _ in _imports(module)), module
+
+
+@pytest.mark.parametrize("module", sorted(name for name in _SOURCES if name.startswith("experiments.peers.")))
+def test_peers_stand_alone(module):
+    assert all(_home(name) is None for name, _ in _imports(module)), f"{module} must run where this package is not"
 
 
 @pytest.mark.parametrize("module", sorted(set(_SOURCES) - {"cli"}))
