@@ -3,12 +3,13 @@
 import math
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 
 from . import units
 from .inference.particles import particle_filter
-from .kernels import microscopic
 from .likelihood import Observation
+from .network import asynchronous_start, run_network
 from .parameters import parameters_of
 from .results import PopulationActivity
 
@@ -18,14 +19,11 @@ _BIN_SIZE = 0.002  # s
 _INITIAL_RATE = 10.0  # Hz; neither silent nor saturated
 _WARM_UP = 0.5  # s, many membrane and synaptic time constants
 _SAME_TIME = 1e-6  # relative; 0.3 s is not bit for bit 150 bins of 2 ms
-_SETTLED_LOG = 30.0  # a reset has decayed by exp(-30): older neurons are all alike
-_SPIKES_AT_ONCE = 2_000_000  # that one call of the kernel may return: 32 MB
-_UPDATES_AT_ONCE = 200_000_000  # of neurons in one call of the kernel: about a second, after which Ctrl-C is heard
 
 
 def simulate_microscopic(
     circuit, *, duration, bin_size=None, time_step=None, integration="exact", stimulus=None, n_recorded=None,
-    initial_rate=None, warm_up=None, t_start=None, random_state=None,
+    initial_rate=None, warm_up=None, t_start=None, random_state=None, n_jobs=None,
 ):  # fmt: skip
     """Simulate every neuron of a circuit.
 
@@ -50,7 +48,8 @@ def simulate_microscopic(
         External drive, constant within each bin; `units.stimulus_millivolts` explains every form. A callable receives
         the centres of the bins.
     n_recorded : int or sequence of int, shape (n_populations,), optional
-        How many neurons of every population to record; default none.
+        How many neurons of every population to record; default none. A ``neo.SpikeTrain`` takes 0.1 ms and 4 kB, so
+        that it is not for every one of a million neurons.
     initial_rate : Quantity, Hz, scalar or shape (n_populations,), optional
         Asynchronous start: until now every population fired at this constant rate, synapses and membranes are adapted
         to it, and the ages of the neurons are drawn from what renewal theory expects under that constant input.
@@ -61,7 +60,10 @@ def simulate_microscopic(
     t_start : Quantity, time, optional
         Time of the left edge of the first bin; default 0 s.
     random_state : None, int, numpy.random.Generator, numpy.random.RandomState or numpy.random.SeedSequence
-        The same seed gives the same spikes. Recording more neurons does not change them.
+        The same seed gives the same spikes. Recording more neurons does not change them, nor does `n_jobs`.
+    n_jobs : int, optional
+        Threads that share the neurons where these are so many that it pays (from 100,000, or fewer if all delays are
+        several steps long); None is 1, -1 one per core.
 
     Returns
     -------
@@ -96,34 +98,15 @@ def simulate_microscopic(
     )
     rate = _initial_rates(initial_rate, circuit.n_populations)
     recorded = _recorded(n_recorded, circuit)
+    max_threads = _threads(n_jobs)
     rng = generator_from(random_state)
-
-    border = np.concatenate([[0], np.cumsum(circuit.n_neurons)])
-    V, release = np.empty(border[-1]), np.empty(border[-1], dtype=np.int64)
-    for k in range(circuit.n_populations):
-        mine = slice(border[k], border[k + 1])
-        settled = parameters.u_rest[k] + drive[0, k] + parameters.tau_m[k] * (parameters.J[k] @ rate)
-        V[mine], release[mine] = _asynchronous_state(
-            settled, step["leak"][k], step["offset"][k], step["refractory_steps"][k], circuit.n_neurons[k], rng
-        )
-    wait = -np.log1p(-rng.random(border[-1]))
-    past = np.tile(rate * parameters.n_neurons * grid.time_step, (step["delay_steps"].max() + 1, 1))
-    filtered = rate.copy()
-    n = np.zeros((grid.n_bins, circuit.n_populations), dtype=np.int64)
-
-    n_steps = grid.warm_up + grid.n_bins * grid.steps_per_bin
-    at_once = max(min(_SPIKES_AT_ONCE // max(recorded.sum(), 1), _UPDATES_AT_ONCE // border[-1]), 1)
-    buffer = np.empty((2, min(at_once, n_steps) * recorded.sum()), dtype=np.int64)
-    spikes = []
-    for start in range(0, n_steps, at_once):
-        n_spikes = microscopic.advance(
-            start, min(start + at_once, n_steps), grid.steps_per_bin, grid.warm_up, grid.time_step,
-            step["leak"], step["drive_gain"], step["synaptic_gain"], step["synaptic_decay"], parameters.J,
-            parameters.u_rest, step["offset"], step["refractory_steps"], step["delay_steps"], parameters.n_neurons,
-            drive, border, V, release, wait, filtered, past, rng, recorded, n, buffer[0], buffer[1],
-        )  # fmt: skip
-        spikes.append(buffer[:, :n_spikes].copy())
-    trains = None if n_recorded is None else _spike_trains(np.hstack(spikes), recorded, border, circuit.names, grid)
+    key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
+    V, sleep = asynchronous_start(parameters, step, drive[0], rate, rng)
+    n, spikes = run_network(
+        parameters, step, drive, rate, V, sleep, recorded, time_step=grid.time_step, steps_per_bin=grid.steps_per_bin,
+        warm_up=grid.warm_up, key=key, max_threads=max_threads,
+    )  # fmt: skip
+    trains = None if n_recorded is None else _spike_trains(spikes, recorded, circuit, grid)
     return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, spiketrains=trains)
 
 
@@ -264,7 +247,7 @@ def _whole(length, unit, name, unit_name):
 
 def _coefficients(parameters, dt, integration):
     if integration == "exact":
-        leak = np.exp(-dt / parameters.tau_m)
+        leak = np.exp(np.maximum(-dt / parameters.tau_m, math.log(np.finfo(float).tiny)))  # never 0
         synaptic_gain = -parameters.tau_m * np.expm1(-dt / parameters.tau_m)
     elif integration == "euler":
         if np.any(parameters.tau_m <= dt):
@@ -305,38 +288,22 @@ def _recorded(n_recorded, circuit):
     return np.array(np.broadcast_to(recorded, (circuit.n_populations,)), dtype=np.int64)
 
 
-def _asynchronous_state(settled, leak, offset, r, n_neurons, rng):
-    """Potential before step 0 and last refractory step of neurons that have lived under one constant input for ever.
-
-    The age a at step 0 (the last spike was in step -a) has a probability proportional to S(a), the survival of the
-    steps before 0 (renewal theory: Gerstner et al., Neuronal Dynamics, chapter 14). Once a reset is forgotten the
-    hazard is constant, and the tail of the sum geometric.
-    """
-    log_leak = math.log(max(leak, np.finfo(float).tiny))
-    n_ages = r + 2 + math.ceil(-_SETTLED_LOG / log_leak)
-    since_release = np.arange(n_ages) - r  # of a neuron whose age at step -1 is 0, 1, …: at step 0 it is one more
-    potential = settled * -np.expm1(np.maximum(since_release, 0) * log_leak)
-    hazard = np.where(since_release > 0, np.exp(np.minimum(potential - offset, 700.0)), 0.0)
-    survival = np.exp(-np.cumsum(hazard))
-    p_settled = -math.expm1(-math.exp(min(settled - offset, 700.0)))
-    tail = survival[-1] / p_settled if p_settled > 0 else math.inf
-    if math.isinf(tail):
-        share = np.append(np.zeros(n_ages), 1.0)
-    else:
-        share = np.append(survival, tail * (1.0 - p_settled))
-    cumulative = np.cumsum(share) / np.sum(share)
-    age = np.minimum(np.searchsorted(cumulative, rng.random(n_neurons), side="right"), n_ages)  # n_ages: settled
-    return np.append(potential, settled)[age], r - 1 - age
+def _threads(n_jobs):
+    whole = n_jobs is None or isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool)
+    if not whole or n_jobs == 0:
+        raise ValueError(f"n_jobs is {n_jobs!r}; expected None, a number of threads, or -1 for one per core.")
+    return joblib.effective_n_jobs(n_jobs)
 
 
-def _spike_trains(spikes, recorded, border, names, grid):
+def _spike_trains(spikes, recorded, circuit, grid):
     t_stop = grid.t_start + grid.n_bins * grid.bin_size
     order = np.argsort(spikes[1], kind="stable")
-    neuron = spikes[1][order]
     times = grid.t_start + (spikes[0][order] - grid.warm_up + 0.5) * grid.time_step
-    trains = []
-    for k, name in enumerate(names):
-        for i in range(border[k], border[k] + recorded[k]):
-            mine = times[np.searchsorted(neuron, i) : np.searchsorted(neuron, i, side="right")]
-            trains.append(units.spike_train(mine, grid.t_start, t_stop, population=name, unit_id=len(trains)))
-    return trains
+    first = np.concatenate([[0], np.cumsum(circuit.n_neurons)[:-1]])
+    neurons = np.concatenate([first[k] + np.arange(recorded[k]) for k in range(first.size)])
+    ends = np.searchsorted(spikes[1][order], neurons, side="right")
+    starts = np.concatenate([[0], ends])[:-1]
+    return [
+        units.spike_train(times[start:end], grid.t_start, t_stop, population=name, unit_id=i)
+        for i, (start, end, name) in enumerate(zip(starts, ends, np.repeat(circuit.names, recorded), strict=True))
+    ]

@@ -8,9 +8,9 @@ import pytest
 import quantities as pq
 from scipy import stats
 
+from neulvm_neo import network
 from neulvm_neo.circuit import Circuit
 from neulvm_neo.experiments.circuits import single_population, winner_take_all
-from neulvm_neo.kernels import microscopic
 from neulvm_neo.parameters import ParameterSpace, parameters_of
 from neulvm_neo.simulation import _coefficients, generator_from, simulate_microscopic
 
@@ -59,32 +59,54 @@ def test_every_spike_is_the_one_of_the_slow_twin(integration):
     p, rates = parameters_of(circuit), np.array([20.0, 5.0, 0.0])
     stimulus = rng.normal(0, 2, (n_steps, 3))
     ages = [rng.integers(1, 60, size) for size in circuit.n_neurons]
-    uniforms = [rng.random(size) for size in circuit.n_neurons]
-    expected = twin.simulate(
-        p, dt, integration, [a.tolist() for a in ages], rates, stimulus, uniforms, np.random.default_rng(2)
-    )
+    key = np.array([2, 3], dtype=np.uint64)
+    expected = twin.simulate(p, dt, integration, [a.tolist() for a in ages], rates, stimulus, twin.patience_of(key))
 
     step = _coefficients(p, dt, integration)
     r = step["refractory_steps"]
     settled = p.u_rest + stimulus[0] + p.tau_m * (p.J @ rates)
-    V = np.concatenate(
-        [settled[k] * (1 - step["leak"][k] ** np.maximum(ages[k] - 1 - r[k], 0)) for k in range(3)]
-    )
-    release = np.concatenate([r[k] - ages[k] for k in range(3)])
+    V = np.concatenate([settled[k] * (1 - step["leak"][k] ** np.maximum(ages[k] - 1 - r[k], 0)) for k in range(3)])
+    sleep = np.concatenate([np.maximum(r[k] - ages[k] + 1, 0) for k in range(3)])
     border = np.concatenate([[0], np.cumsum(circuit.n_neurons)])
-    n, spikes = np.zeros((n_steps, 3), dtype=np.int64), np.zeros((2, n_steps * 24), dtype=np.int64)
-    past = np.tile(rates * p.n_neurons * dt, (step["delay_steps"].max() + 1, 1))
-    n_spikes = microscopic.advance(
-        0, n_steps, 1, 0, dt, step["leak"], step["drive_gain"], step["synaptic_gain"], step["synaptic_decay"], p.J,
-        p.u_rest, step["offset"], r, step["delay_steps"], p.n_neurons, stimulus, border, V, release,
-        -np.log1p(-np.concatenate(uniforms)), rates.copy(), past, np.random.default_rng(2), circuit.n_neurons, n,
-        spikes[0], spikes[1],
-    )  # fmt: skip
-    assert n_spikes == len(expected) > 200
-    assert spikes[0, :n_spikes].tolist() == [t for t, _, _ in expected]
-    assert spikes[1, :n_spikes].tolist() == [int(border[k]) + i for _, k, i in expected]
+    n, spikes = network.run_network(
+        p, step, stimulus, rates, V, sleep, circuit.n_neurons, time_step=dt, steps_per_bin=1, warm_up=0, key=key
+    )
+    assert spikes.shape[1] == len(expected) > 200
+    assert spikes[0].tolist() == [t for t, _, _ in expected]
+    assert spikes[1].tolist() == [int(border[k]) + i for _, k, i in expected]
     assert n.sum(axis=0).tolist() == [sum(k == j for _, k, _ in expected) for j in range(3)]
     assert min(n.sum(axis=0)) > 20  # all three populations took part
+
+
+def test_pulses_and_steps_of_a_stimulus_make_the_spikes_of_the_slow_twin():
+    circuit = Circuit(
+        [15, 10], J=[[5, -10], [20, 0]] * pq.mV, u_rest=-30 * pq.mV, threshold=4 * pq.mV, t_ref=2 * pq.ms,
+        delay=[0, 1] * pq.ms, resistance=[100, 200] * pq.MOhm,
+    )  # fmt: skip
+    drive, dt, seed = np.zeros((300, 2)), 2e-4, 15  # bins of 1 ms
+    drive[20:25, 0] = drive[60:65, 0] = 200.0  # 5 ms of light
+    drive[150:] = 42.0, 38.0
+
+    key = np.random.default_rng(seed).integers(0, 2**64, size=2, dtype=np.uint64)
+    ages = [[10**6] * size for size in circuit.n_neurons]  # long silent: below rest -30 mV nobody fires
+    expected = twin.simulate(
+        parameters_of(circuit), dt, "exact", ages, [0.0, 0.0], np.repeat(drive, 5, axis=0), twin.patience_of(key)
+    )
+    counts = np.zeros((300, 2), dtype=int)
+    for t, k, _ in expected:
+        counts[t // 5, k] += 1
+    assert counts[20:30, 0].sum() >= 10 and counts[60:70, 0].sum() >= 10 and counts[150:].sum(axis=0).min() > 20
+
+    signal = neo.AnalogSignal(drive, units="mV", sampling_rate=1 * pq.kHz)
+    for stimulus in (drive * pq.mV, drive / [0.1, 0.2] * pq.pA, signal, lambda times: drive * pq.mV):
+        run = simulate_microscopic(
+            circuit, duration=300 * pq.ms, bin_size=1 * pq.ms, stimulus=stimulus, initial_rate=0 * pq.Hz,
+            n_recorded=[15, 10], random_state=seed,
+        )  # fmt: skip
+        assert np.array_equal(run.n, counts)
+        for i, train in enumerate(run.spiketrains):
+            mine = [(t + 0.5) * dt for t, k, j in expected if 15 * k + j == i]
+            assert train.magnitude.tolist() == pytest.approx(mine, rel=1e-12)
 
 
 # --- renewal theory ---------------------------------------------------------------------------------------------------
@@ -142,6 +164,23 @@ def test_a_step_of_the_stimulus_moves_the_rate_to_the_one_of_the_new_rest():
         rate = renewal_rate(circuit.replace(u_rest=u_rest * pq.mV))
         found, duration = run.activity[part].mean(), 0.002 * len(run.activity[part])
         assert found == pytest.approx(rate, abs=4 * math.sqrt(rate / (N * duration)) + 0.005 * rate)
+
+
+def test_pulses_of_5_ms_and_a_step_move_the_rate_as_renewal_theory_expects():
+    circuit, dt, N = uncoupled(40_000), 1e-4, 40_000
+    drive = np.zeros(200)  # bins of 2.5 ms: a pulse is two of them
+    drive[[20, 21, 60, 61]] = 6.0
+    drive[100:] = 3.0
+    run = simulate_microscopic(
+        circuit, duration=0.5 * pq.s, bin_size=2.5 * pq.ms, time_step=0.1 * pq.ms, stimulus=drive[:, None] * pq.mV,
+        random_state=16,
+    )  # fmt: skip
+    before = np.zeros(10_000)  # a second: more than long enough to forget how it started
+    rate = twin.renewal_activity(parameters_of(circuit), dt, np.concatenate([before, np.repeat(drive, 25)]))[10_000:]
+    expected = rate.reshape(200, 25).mean(axis=1) * N * 0.0025
+    z = (run.n[:, 0] - expected) / np.sqrt(expected)
+    assert expected[20:22].max() > 2 * expected[:20].mean()
+    assert np.abs(z).max() < 5 and np.mean(z**2) < 1.3
 
 
 # --- the paper's networks ---------------------------------------------------------------------------------------------
@@ -278,14 +317,50 @@ def test_recording_takes_one_number_or_one_per_population_or_none():
     assert simulate_microscopic(circuit, duration=10 * pq.ms, random_state=1).spiketrains is None
 
 
-def test_long_recordings_in_pieces_are_the_same_as_in_one(monkeypatch):
-    import neulvm_neo.simulation as simulation
+@pytest.mark.parametrize("delay", [[0, 0, 0], [1, 2, 0.6]])  # in steps: a barrier after every step, or after 4
+def test_the_number_of_threads_changes_nothing(delay, monkeypatch):
+    circuit = winner_take_all().replace(n_neurons=[401, 300, 3], delay=delay * pq.ms)
 
+    def run(n_jobs, **more):
+        return simulate_microscopic(
+            circuit, duration=0.3 * pq.s, n_recorded=[30, 300, 2], random_state=17, n_jobs=n_jobs, **more
+        )
+
+    used = []
+    run_in_threads = network._in_step
+    monkeypatch.setattr(network, "_in_step", lambda n, work: used.append(n) or run_in_threads(n, work))
+    alone = run(None)
+    monkeypatch.setattr(network, "_UPDATES_PER_BARRIER", 10)
+    monkeypatch.setattr(network, "_SPIKES_AT_ONCE", 3000)
+    for n_jobs in (1, 2, 5):
+        shared = run(n_jobs)
+        assert np.array_equal(alone.n, shared.n)
+        for a, b in zip(alone.spiketrains, shared.spiketrains, strict=True):
+            assert a.magnitude.tobytes() == b.magnitude.tobytes() and a.annotations == b.annotations
+    assert used == [1, 1, 2, 5] and alone.n.sum() > 1000
+
+
+def test_small_networks_stay_on_one_thread(monkeypatch):
+    monkeypatch.setattr(network.threading, "Barrier", None)  # would fail
+    simulate_microscopic(uncoupled(1000), duration=10 * pq.ms, random_state=1, n_jobs=2)
+
+
+def test_a_failure_in_one_thread_ends_all_and_is_told():
+    def work(thread, meet):
+        if thread == 1:
+            raise MemoryError("too many spikes")
+        meet()
+
+    with pytest.raises(MemoryError, match="too many spikes"):
+        network._in_step(3, work)
+
+
+def test_long_recordings_in_pieces_are_the_same_as_in_one(monkeypatch):
     def run():
         return simulate_microscopic(uncoupled(20), duration=0.2 * pq.s, n_recorded=20, random_state=12)
 
     whole = run()
-    monkeypatch.setattr(simulation, "_SPIKES_AT_ONCE", 333)
+    monkeypatch.setattr(network, "_SPIKES_AT_ONCE", 333)
     pieces = run()
     assert np.array_equal(whole.n, pieces.n)
     for a, b in zip(whole.spiketrains, pieces.spiketrains, strict=True):
@@ -336,6 +411,8 @@ def test_rounding_of_times_in_floats_does_not_change_the_number_of_bins():
         (dict(initial_rate=[5, 5] * pq.Hz), ValueError, "initial_rate is .* one or 1 rates"),
         (dict(initial_rate=-5 * pq.Hz), ValueError, "rates of at least 0"),
         (dict(n_recorded=101), ValueError, "n_recorded is 101; .* population sizes"),
+        (dict(n_jobs=0), ValueError, "n_jobs is 0; expected None, a number of threads, or -1"),
+        (dict(n_jobs=1.5), ValueError, "n_jobs is 1.5"),
         (dict(n_recorded=[1, 1]), ValueError, "n_recorded"),
         (dict(n_recorded=2.5), ValueError, "n_recorded"),
         (dict(stimulus=[1, 2] * pq.mV), ValueError, "stimulus has shape"),

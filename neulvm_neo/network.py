@@ -1,0 +1,185 @@
+"""The neurons of a network in time: in what state they start, and how threads share them."""
+
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+
+from .kernels import microscopic
+
+_SETTLED_LOG = 30.0  # a reset has decayed by exp(-30): older neurons are all alike
+_SPIKES_AT_ONCE = 2_000_000  # that a thread has room for: 32 MB
+_UPDATES_AT_ONCE = 200_000_000  # of neurons in one call of the kernel: some 0.3 s, after which Ctrl-C is heard
+# Updates of neurons that each thread needs between two barriers: one takes 30 µs, as long as 25,000 updates.
+_UPDATES_PER_BARRIER = 50_000
+
+
+def asynchronous_start(parameters, step, drive, rate, rng):
+    """Neurons that have lived under one constant input for ever, each population at its own age distribution.
+
+    Parameters
+    ----------
+    parameters, step
+        As in `run_network`.
+    drive : numpy.ndarray, shape (n_populations,), mV
+    rate : numpy.ndarray, shape (n_populations,), Hz
+        Constant activity of all populations.
+    rng : numpy.random.Generator
+        Advances.
+
+    Returns
+    -------
+    V, sleep : numpy.ndarray, shape (n_neurons,)
+        Potential before step 0, in mV, and steps that each neuron will be refractory.
+    """
+    settled = parameters.u_rest + drive + parameters.tau_m * (parameters.J @ rate)
+    coefficients = zip(
+        settled, step["leak"], step["offset"], step["refractory_steps"], parameters.n_neurons.astype(int), strict=True
+    )
+    V, sleep = zip(*(_renewal_state(*population, rng) for population in coefficients), strict=True)
+    return np.concatenate(V), np.concatenate(sleep)
+
+
+def run_network(
+    parameters, step, drive, rate, V, sleep, n_recorded, *, time_step, steps_per_bin, warm_up, key, max_threads=1
+):
+    """Simulate every neuron; threads only change how long it takes.
+
+    Each thread advances a share of every population by as many steps as a spike needs to arrive anywhere; then they
+    wait for each other.
+
+    Parameters
+    ----------
+    parameters : neulvm_neo.parameters.Parameters
+        Values in s and mV.
+    step : dict of numpy.ndarray
+        Coefficients of a time step, named as in `kernels.microscopic.advance`.
+    drive : numpy.ndarray, shape (n_bins, n_populations), mV
+        Of the stimulus.
+    rate : numpy.ndarray, shape (n_populations,), Hz
+        Constant activity until step 0, to which the synapses are adapted.
+    V, sleep : numpy.ndarray, shape (n_neurons,)
+        Potential (mV) before step 0, population after population, and steps that each neuron will be refractory (int).
+        Not changed.
+    n_recorded : numpy.ndarray of int, shape (n_populations,)
+        The first so many neurons of every population are recorded.
+    time_step : float
+        s
+    steps_per_bin, warm_up : int
+        Steps; those of the warm-up come before bin 0.
+    key : numpy.ndarray of uint64, shape (2,)
+        All patience of the neurons follows from it.
+    max_threads : int
+
+    Returns
+    -------
+    n : numpy.ndarray of int, shape (n_bins, n_populations)
+        Spike counts of whole populations.
+    spikes : numpy.ndarray of int, shape (2, n_spikes)
+        Step and neuron of every spike of the recorded neurons; those of a neuron are in order.
+    """
+    size = parameters.n_neurons.astype(np.int64)
+    K, n_steps = size.size, warm_up + len(drive) * steps_per_bin
+    refractory, delay = step["refractory_steps"], step["delay_steps"]
+    V = np.where(sleep > 0, microscopic.ASLEEP, V)
+    patience, n_spikes_of = np.empty(V.size), np.empty(V.size, dtype=np.uint32)
+    microscopic.first_patience(key, patience, n_spikes_of)
+
+    until_arrival = 1 + int(delay.min())
+    n_threads = min(max(V.size * until_arrival // _UPDATES_PER_BARRIER, 1), max_threads)
+    at_once = min(_UPDATES_AT_ONCE // V.size, _SPIKES_AT_ONCE // max(n_recorded.sum(), 1))
+    at_once = max(min(at_once, until_arrival if n_threads > 1 else n_steps), 1)
+    first_of = np.concatenate([[0], np.cumsum(size)[:-1]])
+    border = first_of[:, None] + size[:, None] * np.arange(n_threads + 1) // n_threads
+    asleep, oldest, newest, n_waking = _sleepers(sleep, border, refractory)
+    filtered = np.tile(rate, (n_threads, 1))
+    past = np.zeros((n_threads, delay.max() + delay.min() + 2, K))
+    past[0] = rate * size * time_step
+    n = np.zeros((n_threads, len(drive), K), dtype=np.int64)
+
+    def advance_share(thread, meet):
+        first, stop = border[:, thread], border[:, thread + 1]
+        room = np.sum(np.clip(first_of + n_recorded, first, stop) - first)  # for one step
+        buffer = np.empty((2, min(max(_SPIKES_AT_ONCE, at_once * room), n_steps * room)), dtype=np.int64)
+        pieces, n_spikes = [], 0
+        for start in range(0, n_steps, at_once):
+            if n_spikes + at_once * room > buffer.shape[1]:
+                pieces.append(buffer[:, :n_spikes].copy())
+                n_spikes = 0
+            n_spikes = microscopic.advance(
+                thread, start, min(start + at_once, n_steps), steps_per_bin, warm_up, time_step,
+                step["leak"], step["drive_gain"], step["synaptic_gain"], step["synaptic_decay"], parameters.J,
+                parameters.u_rest, step["offset"], refractory, delay, parameters.n_neurons, drive, key, border,
+                n_recorded, V, patience, n_spikes_of, asleep, oldest, newest, n_waking, filtered, past, n,
+                n_spikes, buffer[0], buffer[1],
+            )  # fmt: skip
+            meet()
+        return [*pieces, buffer[:, :n_spikes]]
+
+    pieces = _in_step(n_threads, advance_share)
+    return n.sum(axis=0), np.hstack([piece for share in pieces for piece in share])
+
+
+def _renewal_state(settled, leak, offset, r, n_neurons, rng):
+    """Potential before step 0 and steps still refractory, of a population whose potential tends to `settled`.
+
+    The age a at step 0 (the last spike was in step -a) has a probability proportional to S(a), the survival of the
+    steps before 0 (renewal theory: Gerstner et al., Neuronal Dynamics, chapter 14). Once a reset is forgotten the
+    hazard is constant, and the tail of the sum geometric.
+    """
+    log_leak = math.log(leak)
+    n_ages = r + 2 + math.ceil(-_SETTLED_LOG / log_leak)
+    since_release = np.arange(n_ages) - r  # of a neuron whose age at step -1 is 0, 1, …: at step 0 it is one more
+    potential = settled * -np.expm1(np.maximum(since_release, 0) * log_leak)
+    hazard = np.where(since_release > 0, np.exp(np.minimum(potential - offset, 700.0)), 0.0)
+    survival = np.exp(-np.cumsum(hazard))
+    p_settled = -math.expm1(-math.exp(min(settled - offset, 700.0)))
+    tail = survival[-1] / p_settled if p_settled > 0 else math.inf
+    if math.isinf(tail):
+        share = np.append(np.zeros(n_ages), 1.0)
+    else:
+        share = np.append(survival, tail * (1.0 - p_settled))
+    cumulative = np.cumsum(share) / np.sum(share)
+    age = np.minimum(np.searchsorted(cumulative, rng.random(n_neurons), side="right"), n_ages)  # n_ages: settled
+    return np.append(potential, settled)[age], np.maximum(r - age, 0)
+
+
+def _sleepers(sleep, border, refractory):
+    """The rings of refractory neurons at step 0 from the steps that each has still to sleep (N,)."""
+    K, n_threads = border.shape[0], border.shape[1] - 1
+    asleep, oldest = np.empty(sleep.size, dtype=np.uint32), border[:, :-1].T.copy()
+    newest, n_waking = oldest.copy(), np.zeros((n_threads, K, refractory.max() + 1), dtype=np.int64)
+    for thread, k in np.ndindex(n_threads, K):
+        first, stop = border[k, thread], border[k, thread + 1]
+        sleepers = first + np.flatnonzero(sleep[first:stop])
+        sleepers = sleepers[np.argsort(sleep[sleepers], kind="stable")]
+        asleep[first : first + sleepers.size] = sleepers
+        newest[thread, k] = first + sleepers.size % max(stop - first, 1)
+        n_waking[thread, k] = np.bincount(sleep[sleepers], minlength=n_waking.shape[2])
+    return asleep, oldest, newest, n_waking
+
+
+def _in_step(n_threads, work):
+    """Results of work(thread, meet) in as many threads, where ``meet()`` returns once all of them have called it."""
+    if n_threads == 1:
+        return [work(0, lambda: None)]
+    barrier = threading.Barrier(n_threads)
+
+    def guarded(thread):
+        try:
+            return work(thread, barrier.wait)
+        except BaseException:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        futures = [pool.submit(guarded, thread) for thread in range(n_threads)]
+        try:
+            wait(futures)
+        finally:
+            barrier.abort()  # after Ctrl-C, threads end when they meet next
+    failures = [future.exception() for future in futures if future.exception()]
+    for failure in sorted(failures, key=lambda failure: isinstance(failure, threading.BrokenBarrierError)):
+        raise failure  # the cause, not the barrier that others found broken
+    return [future.result() for future in futures]
