@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 import numpy as np
@@ -50,7 +51,8 @@ def quick_ours(monkeypatch, trial):
         if "-m" not in command:
             return real(command, problem, limit)
         job = command[-1]
-        result = {"seconds": [1.0, 1.5], "rates": [1.0, 2.0, 3.0], "windows": [5, 5, 5], "n_bar": [[1.0, 2.0]]}
+        result = {"seconds": [1.0, 1.5], "rates": [1.0, 2.0, 3.0], "windows": [5, 5, 5]}
+        result |= {"n_bar": [[1.0, 2.0]], "value": -7.0}
         result["floor"] = {"cells": 100, "seconds": 0.25, "ns_per_cell": 2.5e6}
         if job == "example":
             result = trial
@@ -160,7 +162,7 @@ def test_a_job_reads_and_writes_json(trial, monkeypatch, capsys):
 
 def test_every_row_of_a_run_has_the_same_fields(quick_ours, peers):
     for name in bench.SCRIPTS:
-        peers(name, _answers(n_bar=[[1.0, 2.0 + 1e-6]], rates=[1.0, 2.0, 3.0]))
+        peers(name, _answers(n_bar=[[1.0, 2.0 + 1e-6]], value=-8.0, rates=[1.0, 2.0, 3.0]))
     measured = json.loads(json.dumps(bench.run(quick=True)))
     assert [row["row"] for row in measured["rows"]] == list(bench.ROWS)
     for row in measured["rows"]:
@@ -171,6 +173,7 @@ def test_every_row_of_a_run_has_the_same_fields(quick_ours, peers):
     rows = {row["row"]: row for row in measured["rows"]}
     assert rows["gradient-jax"]["ratio"] == 2.0 and rows["gradient-jax"]["distance"] == 4.0
     assert rows["gradient-jax"]["details"]["largest_relative_difference_of_n_bar"] == pytest.approx(5e-7, rel=1e-3)
+    assert rows["gradient-jax"]["details"]["difference_of_value"] == 1.0
     assert rows["gradient-jax"]["peer"]["n_calls"] == _TINY.rounds
     assert rows["forward"]["peer"] == {"name": "np.exp loop", "seconds": 4.0}
     assert rows["growth-bins"]["details"]["slope"] == pytest.approx(1.0)
@@ -279,12 +282,12 @@ def test_what_cannot_be_measured_is_refused_at_once(arguments, sentence):
 
 def test_the_command_prints_tables_and_writes_json(quick_ours, peers, tmp_path, capsys):
     for name in bench.SCRIPTS:
-        peers(name, _answers(n_bar=[[1.0, 2.0]], rates=[1.0, 2.0, 3.0]))
+        peers(name, _answers(n_bar=[[1.0, 2.0]], value=-8.0, rates=[1.0, 2.0, 3.0]))
     peers("brian2", "import a_peer_nobody_has")
     out = tmp_path / "bench.json"
     assert cli.main(["bench", "--quick", "--out", str(out), "--peer-python", f"nest={sys.executable}"]) == 0
     shown = capsys.readouterr().out
-    assert "gradient-jax        1.00 s  Peer 1.0" in shown
+    assert re.search(r"gradient-jax +1.00 s +Peer 1.0", shown)
     assert "Brian2 skipped: ModuleNotFoundError" in shown and "growth-neurons" in shown
     assert [row["row"] for row in json.loads(out.read_text())["rows"]] == list(bench.ROWS)
     assert cli.main(["bench", "--quick", "--out", str(out)]) == 2

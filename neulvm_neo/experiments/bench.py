@@ -20,6 +20,8 @@ SCHEME = "second-order"
 SCRIPTS = {"jax": "jax_scan.py", "nest": "nest_network.py", "brian2": "brian_network.py"}
 _NAMES = {"jax": "JAX", "nest": "NEST", "brian2": "Brian2"}
 _SEED = 1
+_DENSITY = "binomial"
+_JAX_AGES = 250  # 1 s at 4 ms, as in the paper
 
 
 class Plan(NamedTuple):
@@ -118,16 +120,18 @@ def _gradient_jax(bench):
 
 def _gradient_jax_equal(bench):
     """The same with the same 250 ages on both sides, float64."""
-    return _gradient(bench, window=250)
+    return _gradient(bench, window=_JAX_AGES)
 
 
 def _gradient(bench, window):
     trial = bench.trial(10.0, 0.004)
-    problem = {"trial": trial, "scheme": SCHEME, "window": window, "budget": bench.plan.budget, "n_bar": True}
+    problem = {"trial": trial, "scheme": SCHEME, "window": window, "density": _DENSITY, "n_bar": True}
+    problem["budget"] = bench.plan.budget
     ours, peer = bench.in_turns("gradient", problem, "jax", _jax_problem(trial, bench.plan.repeats))
     n_bar = ours.pop("n_bar", None), peer.pop("n_bar", None)
     details = {}
     if None not in n_bar:
+        details["difference_of_value"] = ours["value"] - peer["value"]
         details["largest_relative_difference_of_n_bar"] = max(
             abs(a - b) / abs(b) for mine, theirs in zip(*n_bar, strict=True) for a, b in zip(mine, theirs, strict=True)
         )
@@ -148,30 +152,36 @@ def _mesoscopic_nest(bench):
     """Mesoscopic simulation, three populations, steps of 0.5 ms, counts recorded; NEST: gif_pop_psc_exp."""
     step = 0.0005
     problem = {"duration": bench.plan.simulated, "bin_size": step, "delay": step, "budget": bench.plan.budget}
-    return _simulation(bench, "mesoscopic", problem, "nest", step)
+    return _simulation(bench, "mesoscopic", step, problem, "nest")
 
 
 def _microscopic_nest(bench):
     """Microscopic simulation, 1000 neurons, steps of 0.2 ms; NEST: gif_psc_exp, 680,000 synapses, spikes recorded."""
-    step = 0.0002
-    problem = {"duration": bench.plan.simulated, "time_step": step, "delay": 0.0, "budget": bench.plan.budget}
-    return _simulation(bench, "microscopic", problem, "nest", step)
+    return _simulation(bench, "microscopic", *_microscopic(bench), "nest")
 
 
 def _microscopic_brian2(bench):
     """The same; Brian2: Cython, currents shared by a population's neurons, spikes recorded, compilation not counted."""
+    return _simulation(bench, "microscopic", *_microscopic(bench), "brian2", target="cython")
+
+
+def _microscopic_brian2_cpp(bench):
+    """The same; Brian2 as a stand-alone C++ program, which is compiled anew for every simulation (not counted)."""
+    return _simulation(bench, "microscopic", *_microscopic(bench), "brian2", rounds=1, target="standalone")
+
+
+def _microscopic(bench):
     step = 0.0002
-    problem = {"duration": bench.plan.simulated, "time_step": step, "delay": 0.0, "budget": bench.plan.budget}
-    return _simulation(bench, "microscopic", problem, "brian2", step)
+    return step, {"duration": bench.plan.simulated, "time_step": step, "delay": 0.0, "budget": bench.plan.budget}
 
 
-def _simulation(bench, level, problem, peer, step):
+def _simulation(bench, level, step, problem, peer, rounds=None, **settings):
     parameters = bench.trial(10.0, 0.004)["parameters"] | {"delay": [problem["delay"]] * 3}
     peer_problem = {
         "level": level, "parameters": parameters, "time_step": step, "duration": bench.plan.simulated, "warm_up": 0.5,
         "repeats": bench.plan.repeats, "seed": _SEED,
     }  # fmt: skip
-    ours, theirs = bench.in_turns(level, problem, peer, peer_problem)
+    ours, theirs = bench.in_turns(level, problem, peer, peer_problem | settings, rounds)
     return _row(ours, theirs, {"duration": bench.plan.simulated, "time_step": step})
 
 
@@ -264,6 +274,7 @@ ROWS = {
     "mesoscopic-nest": _mesoscopic_nest,
     "microscopic-nest": _microscopic_nest,
     "microscopic-brian2": _microscopic_brian2,
+    "microscopic-brian2-cpp": _microscopic_brian2_cpp,
     "particle-filter": _particle_filter,
     "growth-bins": _growth_bins,
     "growth-populations": _growth_populations,
@@ -353,4 +364,7 @@ def _checked(peer_pythons):
 
 
 def _jax_problem(trial, repeats):
-    return {"trial": trial, "scheme": SCHEME, "window": 250, "repeats": repeats}
+    return {
+        "trial": trial, "scheme": SCHEME, "window": _JAX_AGES, "dtype": "float64", "density": _DENSITY,
+        "repeats": repeats, "return_gradients": False,
+    }  # fmt: skip

@@ -100,9 +100,12 @@ def _remarks(row):
         yield f"floor of {row['floor']['ns_per_cell']:.2f} ns per cell"
     if "largest_relative_difference_of_n_bar" in details:
         yield f"largest relative difference of n_bar: {details['largest_relative_difference_of_n_bar']:.1e}"
+        yield f"values differ by {details['difference_of_value']:.1e} nats of {ours['value']:.1f}"
     for name, side in (("ours", ours), (peer.get("name"), peer)):
         if "rates" in side:
             yield f"mean rates, {name}: {' / '.join(f'{rate:.1f}' for rate in side['rates'])} Hz"
+    if "compile_seconds" in peer:
+        yield f"{peer['name']}: {shown_time(peer['compile_seconds'])} to compile, not counted"
     if "build_seconds" in peer:
         yield f"{peer['name']}: {shown_time(peer['build_seconds'])} to build, compile and warm up, not counted"
     if "seconds_per_particle_population_bin" in details:

@@ -67,7 +67,7 @@ def example(*, duration, bin_size, n_recorded, seed):
     return _trial(circuit, run.n, [np.flatnonzero(column) for column in counts.T], labels, bin_size)
 
 
-def gradient(*, trial, scheme, window=None, budget=1.0, n_bar=False):
+def gradient(*, trial, scheme, window=None, density="binomial", budget=1.0, n_bar=False):
     """Time of a value with all gradients, and the floor of its forward sweep.
 
     Parameters
@@ -77,13 +77,15 @@ def gradient(*, trial, scheme, window=None, budget=1.0, n_bar=False):
     scheme : str
     window : int, optional
         Ages tracked; default what the time constants ask for.
+    density : str
+        Of the counts; see `likelihood.joint`.
     budget : float, s
         How long to repeat the call.
     n_bar : bool
         Return the expected counts, too.
     """
     problem = _problem(trial)
-    run = partial(joint, *problem, bin_size=trial["bin_size"], scheme=scheme, window=window)
+    run = partial(joint, *problem, bin_size=trial["bin_size"], scheme=scheme, window=window, density=density)
     outcome = run()
     windows = _windows(problem[0], trial["bin_size"], scheme, window)
     result = _timed(run, budget, cells=len(trial["n"]) * sum(windows))

@@ -2,19 +2,21 @@
 
 Stands alone and runs in any environment with Brian2: ``python brian_network.py < problem.json > result.json``.
 
-The problem: ``parameters`` (J[target][source] and voltages in mV, times in s), ``time_step``, ``duration``, ``warm_up``
-in s, ``repeats`` and ``seed``. Simulated are `warm_up`, then `repeats` times `duration`, each timed; every spike is
-recorded. Compiling and what Brian2 prepares at the start of every run are not counted: the time of a run of one step is
-subtracted.
+The problem: ``target`` ("cython", which is what one gets; "standalone": a C++ program made of the whole simulation),
+``parameters`` (J[target][source] and voltages in mV, times in s), ``time_step``, ``duration``, ``warm_up`` in s,
+``repeats`` and ``seed``. Simulated are `warm_up`, then `repeats` times `duration`, each timed; every spike is recorded.
+Compiling and what Brian2 prepares at the start of every run are not counted: the time of a run of one step is
+subtracted. The stand-alone program starts anew every time, without `warm_up`, and times itself.
 
 Written as Brian2 is written where all neurons of a population receive the same input: synaptic currents are variables
 of the populations (one synapse per neuron and target population, not one per pair of neurons) that neurons read as
-linked variables. Code generation target is Cython.
+linked variables.
 """
 
 import json
 import os
 import sys
+import tempfile
 import time
 
 
@@ -37,29 +39,54 @@ def simulate(brian2, problem):
     """Build the network, run it, count."""
     import numpy as np
 
+    runs = {"cython": _run_cython, "standalone": _run_standalone}
+    if problem["target"] not in runs:
+        raise ValueError(f"target is {problem['target']!r}; expected one of {tuple(runs)}.")
+    sizes = np.array(problem["parameters"]["n_neurons"], dtype=int)
+    seconds, build, spikes = runs[problem["target"]](brian2, problem, sizes)
+    lived = problem["duration"] * len(seconds)
+    return {
+        "version": f"Brian2 {brian2.__version__}",
+        "model": f"NeuronGroup, {problem['target']}, currents per population",
+        "seconds": seconds,
+        "build_seconds": build,
+        "rates": [float(n.mean()) / lived for n in np.split(spikes, np.cumsum(sizes)[:-1])],
+    }
+
+
+def _run_cython(brian2, problem, sizes):
+    """(seconds of every repeat, seconds before, spikes of every neuron in all repeats)."""
+    import numpy as np
+
     second = brian2.second
     brian2.prefs.codegen.target = "cython"
-    brian2.defaultclock.dt = problem["time_step"] * second
-    brian2.seed(problem["seed"])
-    sizes = np.array(problem["parameters"]["n_neurons"], dtype=int)
     began = time.perf_counter()
-    network, spikes = _network(brian2, problem["parameters"], sizes)
+    network, spikes = _network(brian2, problem, sizes)
     network.run(max(problem["warm_up"], problem["time_step"]) * second)
     build = time.perf_counter() - began
     preparation = min(_seconds(network.run, problem["time_step"] * second) for _ in range(3))
-    before, seconds = np.array(spikes.count), []
-    for _ in range(problem["repeats"]):
-        seconds.append(_seconds(network.run, problem["duration"] * second) - preparation)
-    counts = np.split(np.array(spikes.count) - before, np.cumsum(sizes)[:-1])
-    lived = problem["repeats"] * problem["duration"]
-    return {
-        "version": f"Brian2 {brian2.__version__}",
-        "model": "NeuronGroup, Cython, currents per population",
-        "seconds": seconds,
-        "build_seconds": build,
-        "preparation_seconds": preparation,
-        "rates": [float(n.mean()) / lived for n in counts],
-    }
+    before = np.array(spikes.count)
+    seconds = [_seconds(network.run, problem["duration"] * second) - preparation for _ in range(problem["repeats"])]
+    return seconds, build, np.array(spikes.count) - before
+
+
+def _run_standalone(brian2, problem, sizes):
+    """The same by a program of its own."""
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        brian2.set_device("cpp_standalone", build_on_run=False, directory=folder)
+        began = time.perf_counter()
+        network, spikes = _network(brian2, problem, sizes)
+        network.run(problem["duration"] * brian2.second)
+        brian2.device.build(directory=folder, compile=True, run=False)
+        build = time.perf_counter() - began
+        seconds, counts = [], 0
+        for _ in range(problem["repeats"]):
+            brian2.device.run()
+            seconds.append(float(brian2.device._last_run_time))  # there is no public name
+            counts = counts + np.array(spikes.count)
+    return seconds, build, counts
 
 
 def _seconds(call, *arguments):
@@ -68,11 +95,13 @@ def _seconds(call, *arguments):
     return time.perf_counter() - began
 
 
-def _network(brian2, parameters, sizes):
+def _network(brian2, problem, sizes):
     """(network, monitor of all spikes)."""
     import numpy as np
 
-    second = brian2.second
+    second, parameters = brian2.second, problem["parameters"]
+    brian2.defaultclock.dt = problem["time_step"] * second
+    brian2.seed(problem["seed"])
     taus = sorted(set(parameters["tau_syn"]))  # one variable per synaptic time constant
     currents = "\n".join(f"dI{i}/dt = -I{i} / ({tau!r}*second) : Hz" for i, tau in enumerate(taus))
     total = " + ".join(f"I{i}" for i in range(len(taus)))
