@@ -1,7 +1,34 @@
-"""neuLVM for Neo, Elephant and NWB: from a few recorded neurons to a working model of the circuit behind them."""
+"""neuLVM for Neo, Elephant and NWB: from a few recorded neurons to a working model of the circuit behind them.
+
+========================= ==============================================================================================
+`NeuLVM`                  the latent variable model, fitted to recordings in scikit-learn's grammar
+`Circuit`                 what is known of a circuit: populations, sizes, parameters, and which of them are free
+`simulate_microscopic`    a circuit neuron by neuron
+`simulate_mesoscopic`     a circuit as spike counts of whole populations
+`SpikeRecording`          what was measured
+`SpikeTrainBinner`        spike times to counts
+`PopulationClusterer`     units to populations
+`PopulationActivity`      rates of populations, simulated or inferred
+`FitResult`               all that a fit found
+========================= ==============================================================================================
+
+Files are read and written by `neulvm_neo.io`, pictures drawn by `neulvm_neo.plotting`.
+"""
 
 import importlib as _importlib
 import os as _os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what `__getattr__` does below, for editors and type checkers
+    from .binning import SpikeTrainBinner as SpikeTrainBinner
+    from .circuit import Circuit as Circuit
+    from .clustering import PopulationClusterer as PopulationClusterer
+    from .estimator import NeuLVM as NeuLVM
+    from .recording import SpikeRecording as SpikeRecording
+    from .results import FitResult as FitResult
+    from .results import PopulationActivity as PopulationActivity
+    from .simulation import simulate_mesoscopic as simulate_mesoscopic
+    from .simulation import simulate_microscopic as simulate_microscopic
 
 __version__ = "0.1.0"
 
@@ -30,6 +57,7 @@ if not _os.path.isdir(_os.path.join(_here, "io")):
 
 
 def __getattr__(name):
+    """A public name, on first use (PEP 562)."""
     if name in _HOME_OF:
         return getattr(_importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

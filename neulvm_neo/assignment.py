@@ -8,7 +8,6 @@ import numpy as np
 
 from . import units
 from .circuit import Circuit
-from .clustering import MIN_SPIKES, cluster_counts
 from .results import UNASSIGNED
 
 logger = logging.getLogger(__name__)
@@ -128,6 +127,8 @@ def _number_of_populations(circuit, n_populations, population_sizes):
 
 
 def _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state):
+    from .clustering import MIN_SPIKES, cluster_counts  # 0.1 s, which given labels do not need
+
     n_active = int(np.sum(trials.n_spikes >= MIN_SPIKES))
     possible = max(n_active, 1)
     if wanted is not None and wanted > possible:

@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 
 from . import units
@@ -292,6 +291,10 @@ def _threads(n_jobs):
     whole = n_jobs is None or isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool)
     if not whole or n_jobs == 0:
         raise ValueError(f"n_jobs is {n_jobs!r}; expected None, a number of threads, or -1 for one per core.")
+    if n_jobs in (None, 1):
+        return 1
+    import joblib
+
     return joblib.effective_n_jobs(n_jobs)
 
 

@@ -1,5 +1,7 @@
 """The unit boundary: Quantities and Neo objects outside, float64 in seconds, millivolts and hertz inside."""
 
+import sys
+
 import numpy as np
 import quantities as pq
 
@@ -163,14 +165,12 @@ def stimulus_millivolts(stimulus, resistance_megohms, n_bins, bin_size, n_popula
     TypeError, ValueError
         If the stimulus has no unit, a wrong dimension or a shape that does not fit.
     """
-    import neo
-
     if stimulus is None:
         return np.zeros((n_bins, n_populations))
     centres = t_start + (np.arange(n_bins) + 0.5) * bin_size
     if callable(stimulus):
         stimulus = stimulus(centres * pq.s)
-    if isinstance(stimulus, neo.AnalogSignal):
+    if _is_analog_signal(stimulus):
         values = _bin_averages(_drive(stimulus, resistance_megohms), stimulus, centres, bin_size)
     else:
         values = _drive(stimulus, resistance_megohms)
@@ -198,6 +198,8 @@ def is_neo(data):
 
     (checked before any ``np.asarray``, which would eat it).
     """
+    if "neo" not in sys.modules:  # then nobody can hold an object of it; its import takes 0.1 s
+        return False
     import neo
 
     if isinstance(
@@ -291,7 +293,7 @@ def spike_train(times, t_start, t_stop, **annotations):
     """A ``neo.SpikeTrain`` from floats in s."""
     import neo
 
-    return neo.SpikeTrain(np.asarray(times, dtype=float), units="s", t_start=t_start, t_stop=t_stop, **annotations)
+    return neo.SpikeTrain(np.asarray(times, dtype=float), units=pq.s, t_start=t_start, t_stop=t_stop, **annotations)
 
 
 def analog_signal(values, unit, bin_size, t_start, names, *, name, description, array_annotations=None, **annotations):
@@ -400,6 +402,14 @@ def _bin_averages(values, signal, centres, bin_size):
     edges = np.append(centres - bin_size / 2, last)
     at_edges = np.column_stack([np.interp(edges, sample_edges, column) for column in integral.T])
     return np.diff(at_edges, axis=0) / bin_size
+
+
+def _is_analog_signal(data):
+    if "neo" not in sys.modules:
+        return False
+    import neo
+
+    return isinstance(data, neo.AnalogSignal)
 
 
 def _is_elephant_trials(data):

@@ -191,14 +191,6 @@ def _in_a_fresh_interpreter(code):
     return done.stdout.split()
 
 
-def test_importing_the_package_loads_nothing_heavy():
-    heavy = ("pynwb", "hdmf", "h5py", "nwbinspector", "elephant", "matplotlib", "numba", "sklearn", "neo", "scipy")
-    loaded = _in_a_fresh_interpreter(
-        f"import sys, neulvm_neo; print(*[name for name in {heavy} if name in sys.modules])"
-    )
-    assert loaded == []
-
-
 def test_importing_has_no_effect():
     code = """
 import logging, random, warnings
