@@ -30,7 +30,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert loaded_after("import sys, neulvm_neo; assert 'numpy' not in sys.modules") == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["demo", "--help"], ["no-command"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["demo", "--help"], ["what"]])
 def test_the_command_line_answers_before_loading_anything(arguments):
     code = f"""
 from neulvm_neo.cli import main
