@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from .discretization import discretize
+from .discretization import ROUNDING_SCHEMES, discretize, locked_ages
 from .parameters import parameters_of
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def say_what_bins_do(circuit, bin_size, scheme):
     circuit : Circuit
     bin_size : float
         In s.
-    scheme : {"exponential", "euler"}
+    scheme : {"second-order", "exponential", "euler"}
 
     Raises
     ------
@@ -42,6 +42,8 @@ def say_what_bins_do(circuit, bin_size, scheme):
             UserWarning,
             stacklevel=3,
         )
+    if scheme not in ROUNDING_SCHEMES:
+        return
     for name, bins in (("t_ref", step.refractory_bins), ("delay", step.delay_bins)):
         given = getattr(parameters, name)
         if not np.allclose(bins * bin_size, given, rtol=0, atol=1e-3 * bin_size):
@@ -59,12 +61,11 @@ def warn_of_refractory_violations(trials, labels, circuit, bin_size, scheme):
     circuit, bin_size, scheme
         See `say_what_bins_do`.
     """
-    refractory = discretize(parameters_of(circuit), bin_size, scheme).refractory_bins
+    locked = locked_ages(discretize(parameters_of(circuit), bin_size, scheme))
     n_violations, n_spikes, worst = 0, 0, None
     for i in np.flatnonzero(labels >= 0):
-        r = refractory[labels[i]]
         intervals = np.concatenate([np.diff(np.flatnonzero(trial[:, i])) for trial in trials.counts])
-        of_neuron = int(np.sum(intervals <= r))
+        of_neuron = int(np.sum(intervals <= locked[labels[i]]))
         n_spikes += int(sum(trial[:, i].sum() for trial in trials.counts))
         n_violations += of_neuron
         if of_neuron and (worst is None or of_neuron > worst[1]):

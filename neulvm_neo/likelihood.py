@@ -16,9 +16,13 @@ DENSITIES = ("binomial", "gaussian", "noise")
 # A population is never expected to fire at less than this rate (Hz): keeps log n̄ finite where the finite-size
 # correction would make n̄ negative.
 FLOOR_RATE = 1e-3
-# Bins of tape kept in memory at once; longer trials are swept again from checkpoints, so that memory grows with the
-# trial's length alone.
+# The conditional variance of a count is not let below this share of its expectation: it is a difference, and may vanish
+# where the ages leave no doubt who fires.
+FLOOR_VARIANCE = 0.05
+# Tape kept in memory at once, for all populations together; longer trials are swept again from checkpoints, so that
+# memory grows with the trial's length alone.
 TAPE_BYTES = 64 * 2**20
+TAPE_TYPE = np.float32  # rounds what the gradients are made of by 6e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +69,11 @@ class Likelihood(NamedTuple):
 
     part_a: float  # log p(y | n): recorded neurons
     part_b: float  # log p(n): the mesoscopic model
-    n_bar: np.ndarray  # expected counts (n_bins, K), before the floor
+    n_bar: np.ndarray  # expected counts given the past (n_bins, K), before the floor
+    variance: np.ndarray  # of the counts given the past (n_bins, K), before the floor
     g_n: np.ndarray | None = None  # (n_bins, K)
     g_parameters: object | None = None  # Parameters
-    g_history: np.ndarray | None = None  # with respect to the history counts, (window, K)
+    g_history_rate: np.ndarray | None = None  # (K,), per Hz
     g_stimulus: np.ndarray | None = None  # (n_bins, K)
 
     @property
@@ -78,7 +83,16 @@ class Likelihood(NamedTuple):
 
 
 def joint(
-    parameters, n, observation, *, bin_size, scheme="euler", window=None, density="binomial", gradient=True, parts="ab"
+    parameters,
+    n,
+    observation,
+    *,
+    bin_size,
+    scheme="second-order",
+    window=None,
+    density="binomial",
+    gradient=True,
+    parts="ab",
 ):
     """log p(y, n | θ) of one trial (Wang et al. 2022, eq. 4 and App. B).
 
@@ -89,13 +103,14 @@ def joint(
         Spike counts of the populations (real numbers are fine).
     observation : Observation
     bin_size : float, s
-    scheme : {"euler", "exponential"}
+    scheme : {"second-order", "exponential", "euler"}
         See `discretization.discretize`.
-    window : int, optional
-        Cohort ages tracked one by one, in bins; default `discretization.age_window`. Keep it fixed while optimising.
+    window : int or numpy.ndarray of int, shape (K,), optional
+        Cohort ages tracked one by one, in bins; default `discretization.age_windows`. Keep it fixed while optimising.
     density : {"binomial", "gaussian", "noise"}
-        p(n_t | past): Binomial(N, n̄/N); the paper's N(n̄, n̄); or the same without its log term, -(n - n̄)²/(2 n̄),
-        whose maximum is the mode over the noise ξ in n = n̄ + √n̄ ξ and does not reward silencing the activity.
+        p(n_t | past): Binomial(N, n̄/N); N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the
+        first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
+        noise ξ in n = n̄ + √v ξ and does not reward silencing the activity.
     gradient : bool
     parts : {"ab", "a"}
         ``"a"`` leaves the mesoscopic term out (part b is 0); the kernels run all the same for the age of neurons that
@@ -104,112 +119,31 @@ def joint(
     Returns
     -------
     Likelihood
+        `variance` is the variance of n given the past: of Schwalger et al.'s cohorts, which fire independently but
+        differ in p, and of the feedback that spikes have on their own bin; n̄ in the first-order schemes.
     """
-    step = discretization.discretize(parameters, bin_size, scheme)
-    if window is None:
-        window = discretization.age_window(step)
-    K, T = len(step.n_neurons), observation.n_bins
-    counts = np.empty((K, window + T))
-    counts[:, :window] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
-    counts[:, window:] = np.asarray(n).T
-    stimulus = np.empty((K, window + T))
-    stimulus[:, :window] = observation.stimulus[0][:, None]
-    stimulus[:, window:] = observation.stimulus.T
-    filtered, H = np.empty_like(counts), np.empty_like(counts)
-    coefficients = (
-        step.leak,
-        step.drive_gain,
-        step.synaptic_gain,
-        step.synaptic_decay,
-        step.J,
-        step.u_rest,
-        step.delay_bins,
-        step.n_neurons,
-        bin_size,
-    )
-    potential.forward(counts, stimulus, *coefficients, filtered, H)
-    sweeps = [_CohortSweep(counts[k], H[k], step, k, window) for k in range(K)]
-    n_bar = np.stack([sweep.n_bar for sweep in sweeps], axis=1)
-
-    part_a = 0.0
-    for times, k in zip(observation.spikes, observation.labels, strict=True):
-        part_a += observed.forward(
-            times,
-            T,
-            H[k, window:],
-            sweeps[k].h_unseen,
-            step.leak[k],
-            step.log_hazard_offset[k],
-            step.refractory_bins[k],
-            bin_size,
-        )
-    part_b, g_n_bar, g_n = 0.0, np.zeros((T, K)), np.zeros((T, K))
-    if parts == "ab":
-        part_b, g_n_bar, g_n = log_density(np.asarray(n), n_bar, step.n_neurons, bin_size, density)
+    if density not in DENSITIES:
+        raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
+    sweep = _Sweep(parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None)
+    part_a, part_b = sweep.forward()
     if not gradient:
-        return Likelihood(part_a, part_b, n_bar)
-
-    g_counts, g_H, g_stimulus = np.zeros_like(counts), np.zeros_like(counts), np.zeros_like(counts)
-    g_h_unseen = np.zeros((K, T))
-    g_scalars = np.zeros((K, 2))
-    for times, k in zip(observation.spikes, observation.labels, strict=True):
-        observed.adjoint(
-            times,
-            T,
-            H[k, window:],
-            sweeps[k].h_unseen,
-            step.leak[k],
-            step.log_hazard_offset[k],
-            step.refractory_bins[k],
-            bin_size,
-            g_H[k, window:],
-            g_h_unseen[k],
-            g_scalars[k],
-        )
-    for k, sweep in enumerate(sweeps):
-        sweep.pull_back(np.ascontiguousarray(g_n_bar[:, k]), g_h_unseen[k], g_counts[k], g_H[k], g_scalars[k])
-    g_leak, g_gain, g_synaptic, g_decay, g_rest = (np.zeros(K) for _ in range(5))
-    g_J = np.zeros((K, K))
-    potential.adjoint(
-        counts,
-        stimulus,
-        *coefficients,
-        filtered,
-        H,
-        g_H,
-        g_counts,
-        g_stimulus,
-        g_leak,
-        g_gain,
-        g_synaptic,
-        g_decay,
-        g_J,
-        g_rest,
-    )
-    g_step = step._replace(
-        leak=g_leak + g_scalars[:, 1],
-        drive_gain=g_gain,
-        synaptic_gain=g_synaptic,
-        synaptic_decay=g_decay,
-        J=g_J,
-        u_rest=g_rest,
-        log_hazard_offset=g_scalars[:, 0],
-    )
-    g_stimulus_bins = g_stimulus[:, window:].T.copy()
-    g_stimulus_bins[0] += g_stimulus[:, :window].sum(axis=1)  # the history continues the first bin's stimulus backwards
+        return Likelihood(part_a, part_b, sweep.n_bar.T, sweep.variance.T)
+    g_step, g_counts, g_stimulus = sweep.backward()
+    per_hz = sweep.step.n_neurons * bin_size
     return Likelihood(
         part_a,
         part_b,
-        n_bar,
-        g_n=g_n + g_counts[:, window:].T,
+        sweep.n_bar.T,
+        sweep.variance.T,
+        g_n=g_counts[:, sweep.n_history :].T,
         g_parameters=discretization.pull_back(g_step, parameters, bin_size, scheme),
-        g_history=g_counts[:, :window].T.copy(),
-        g_stimulus=g_stimulus_bins,
+        g_history_rate=g_counts[:, : sweep.n_history].sum(axis=1) * per_hz,
+        g_stimulus=g_stimulus.T,
     )
 
 
-def log_density(n, n_bar, n_neurons, bin_size, density):
-    """Σ log p(n_t | n̄_t) and its derivatives with respect to n̄ and n, all (n_bins, K) except the value.
+def log_density(n, n_bar, variance, n_neurons, bin_size, density):
+    """Σ log p(n_t | past) and its derivatives with respect to n̄, v and n; arrays (…, K).
 
     Densities: see `joint`.
     """
@@ -227,93 +161,208 @@ def log_density(n, n_bar, n_neurons, bin_size, density):
         )
         g_mean = n / mean - (n_neurons - n) / (n_neurons - mean)
         g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + np.log(mean / n_neurons) - np.log1p(-mean / n_neurons)
-    elif density in ("gaussian", "noise"):
-        deviation = n - mean
-        value = -0.5 * deviation**2 / mean
-        g_mean = deviation / mean + 0.5 * (deviation / mean) ** 2
-        g_n = -deviation / mean
-        if density == "gaussian":
-            value = value - 0.5 * np.log(2.0 * np.pi * mean)
-            g_mean = g_mean - 0.5 / mean
-    else:
-        raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
-    return float(value.sum()), np.where(inside, g_mean, 0.0), g_n
+        return float(value.sum()), np.where(inside, g_mean, 0.0), np.zeros_like(mean), g_n
+    free = variance > FLOOR_VARIANCE * mean
+    v = np.where(free, variance, FLOOR_VARIANCE * mean)
+    deviation = n - mean
+    value = -0.5 * deviation**2 / v
+    g_v = 0.5 * (deviation / v) ** 2
+    if density == "gaussian":
+        value = value - 0.5 * np.log(2.0 * np.pi * v)
+        g_v = g_v - 0.5 / v
+    g_mean = deviation / v + np.where(free, 0.0, FLOOR_VARIANCE * g_v)
+    return float(value.sum()), np.where(inside, g_mean, 0.0), np.where(free, g_v, 0.0), -deviation / v
 
 
-class _CohortSweep:
-    """Forward sweep of one population with checkpoints, kept until its adjoint has run."""
+def conditional_variance(n_bar, binomial_variance, step):
+    """Variance of the counts given the past, (K, …), with the feedback of spikes on their own bin.
 
-    def __init__(self, n, H, step, k, window):
-        self.n, self.H, self.window = n, H, window
-        self.r = int(step.refractory_bins[k])
-        self.N = step.n_neurons[k]
-        self.offset = step.log_hazard_offset[k]
-        self.leak = step.leak[k]
-        self.decay = mesoscopic.decay_by_age(self.leak, self.r, window)
-        length = n.size
-        self.S = np.ones(length)
-        self.n_bar, self.h_unseen = np.empty(length - window), np.empty(length - window)
-        rows = int(min(length, max(TAPE_BYTES // (24 * window), window)))
-        self.tape = (np.empty((rows, window)), np.empty((rows, window)), np.empty((rows, window)), np.empty((rows, 8)))
-        self.edges = list(range(0, length, rows)) + [length]
+    var_k = Σ_b v_b [(δ_kb + Q_kb)² + c_b Q_kb²], Q_kb = n̄_k × `step.gain_within`: v is the variance that the cohorts
+    leave, Q the spikes of k in the rest of a bin that one spike of b brings about, on average over the time of its
+    emission, and c_b (0.8 without delay) their relative variance over that time.
+    """
+    Q = step.gain_within[:, :, None] * n_bar[:, None, :]
+    unit = np.eye(len(n_bar))[:, :, None]
+    return (binomial_variance[None] * ((unit + Q) ** 2 + step.emission_variance[:, None] * Q**2)).sum(axis=1)
+
+
+class _Sweep:
+    """One trial on its way through the kernels, forth and back, in stretches whose tape fits into memory.
+
+    Arrays are (K, …): counts and release potentials from the first bin of the history on.
+    """
+
+    def __init__(self, parameters, n, observation, bin_size, scheme, window, density):
+        self.step = step = discretization.discretize(parameters, bin_size, scheme)
+        self.observation, self.density = observation, density
+        self.corrected = scheme == "second-order"
+        K, T = len(step.n_neurons), observation.n_bins
+        if window is None:
+            window = discretization.age_windows(step)
+        self.windows = np.maximum(np.broadcast_to(window, K), step.refractory_bins + 2).astype(np.int64)
+        self.n_history = B = int(self.windows.max())
+        self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
+        self.counts = np.empty((K, B + T))
+        self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
+        self.counts[:, B:] = np.asarray(n).T
+        self.stimulus = np.ascontiguousarray(observation.stimulus.T, dtype=float)
+        self.current, self.drive, self.H = np.empty((K, T + 1)), np.empty((K, T + 1)), np.empty((K, T + 1))
+        self.release = np.empty((K, B + T))
+        self.n_bar, self.variance, self.surprise = np.empty((K, T)), np.empty((K, T)), np.empty((K, T))
+        unseen = max((int(times[0]) + 1 if times.size else T for times in observation.spikes), default=0)
+        self.h_unseen = np.empty((K, unseen))
+        rows = int(np.clip(TAPE_BYTES // (K * B * 3 * np.dtype(TAPE_TYPE).itemsize), B, T))
+        self.tape = tuple(np.empty((length * K, B + 1), dtype=TAPE_TYPE) for length in (rows, rows + 1, rows))
+        self.records = np.empty((rows * K, mesoscopic.N_RECORDS))
+        edges = [*range(0, T, rows), T]
+        self.stretches = list(zip(edges[:-1], edges[1:], strict=True))
         self.checkpoints = []
-        lump = np.zeros(2)
-        for start, stop in zip(self.edges[:-1], self.edges[1:], strict=True):
-            self.checkpoints.append((self.S[max(start - window, 0) : start].copy(), lump.copy()))
-            self._forward(start, stop, self.S, lump)
 
-    def _forward(self, start, stop, S, lump):
+    def forward(self):
+        step, B, K = self.step, self.n_history, len(self.windows)
+        potential.forward(self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.release)
+        S, L, free = np.ones((K, B)), np.zeros((K, B)), np.empty((K, 4))
+        for k, window in enumerate(self.windows):
+            mesoscopic.stationary_cohorts(
+                k, step, window, self.decay[k, :window], self.H[k, 0], self.counts[k, 0], S[k, B - window :],
+                L[k, B - window :], free[k],
+            )  # fmt: skip
+        state = (S, L, free, self.counts[:, 0].copy(), np.zeros(K))
+        part_a = part_b = 0.0
+        for start, stop in self.stretches:
+            self.checkpoints.append(state)
+            state = self._advance(start, stop, state)
+            part_a += self._recorded(start, stop)
+            if self.density is not None:
+                part_b += self._density(start, stop)[0]
+        return part_a, part_b
+
+    def _advance(self, start, stop, state):
+        K, B, rows = len(self.windows), self.n_history, stop - start
+        S, L = np.ones((K, B + rows)), np.empty((K, B + rows))
+        S[:, :B], L[:, :B] = state[0], state[1]
+        free, expected, log_f = (value.copy() for value in state[2:])
         mesoscopic.forward(
-            start,
-            stop,
-            self.window,
-            self.n,
-            self.H,
-            self.decay,
-            self.offset,
-            self.r,
-            self.N,
-            S,
-            lump,
-            self.n_bar,
-            self.h_unseen,
-            True,
-            *self.tape,
+            start, stop, B, self.windows, self.decay, self.counts, self.stimulus, self.drive, self.H, self.release,
+            self.step, S, L, free, expected, log_f, self.n_bar, self.variance, self.h_unseen, self.surprise,
+            *self.tape, self.records,
+        )  # fmt: skip
+        self.S = S
+        here = slice(start, stop)
+        self.binomial_variance = self.variance[:, here].copy()
+        self.variance[:, here] = (
+            conditional_variance(self.n_bar[:, here], self.binomial_variance, self.step)
+            if self.corrected
+            else self.n_bar[:, here]
         )
+        return S[:, rows:].copy(), L[:, rows:].copy(), free, expected, log_f
 
-    def pull_back(self, g_n_bar, g_h_unseen, g_n, g_H, g_scalars):
-        """Add the gradients of this population's cohorts; `g_scalars` is (offset, leak)."""
-        ages = self.window - np.arange(self.window)
-        exponent = np.maximum(ages - self.r, 0)
-        decay_slope = exponent * self.decay / self.leak
-        g_S, g_lump = np.zeros(self.n.size), np.zeros(2)
-        for i in range(len(self.edges) - 2, -1, -1):
-            start, stop = self.edges[i], self.edges[i + 1]
-            if stop < self.n.size:  # the tape holds the last stretch only: sweep this one again from its checkpoint
-                live, lump = self.checkpoints[i]
-                first = start - live.size
-                S = self.S.copy()
-                S[first:start] = live
-                S[start:] = 1.0
-                self._forward(start, stop, S, lump.copy())
-            mesoscopic_adjoint.adjoint(
-                start,
-                stop,
-                self.window,
-                self.n,
-                self.H,
-                self.decay,
-                decay_slope,
-                self.r,
-                self.N,
-                self.S,
-                *self.tape,
-                g_n_bar,
-                g_h_unseen,
-                self.h_unseen,
-                g_S,
-                g_lump,
-                g_n,
-                g_H,
-                g_scalars,
-            )
+    def _density(self, start, stop):
+        here, B = slice(start, stop), self.n_history
+        value, *gradients = log_density(
+            self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T,
+            self.step.n_neurons, self.step.bin_size, self.density,
+        )  # fmt: skip
+        return value, *(np.ascontiguousarray(g.T) for g in gradients)
+
+    def _recorded(self, start, stop, adjoint=None):
+        """Part a of a stretch; with `adjoint`, a function of (k, spikes, arrays), what that makes of every neuron."""
+        B, T, total = self.n_history, self.observation.n_bins, 0.0
+        for k in np.unique(self.observation.labels):
+            arrays = np.empty((5, stop - start))
+            observed.potentials(k, start, stop, self.stimulus, self.drive, self.H, self.surprise, self.step, *arrays)
+            decay, decay_slope = observed.decay_since_release(k, self.step)
+            mine = [s for s, label in zip(self.observation.spikes, self.observation.labels, strict=True) if label == k]
+            if adjoint is not None:
+                adjoint(k, mine, arrays, decay, decay_slope)
+                continue
+            for spikes in mine:
+                total += observed.forward(
+                    k, spikes, T, start, stop, *arrays, self.release[k, B:], self.h_unseen[k], decay, self.step
+                )
+        return total
+
+    def backward(self):
+        step, B, K = self.step, self.n_history, len(self.windows)
+        self.g_step = step._replace(
+            **{name: np.zeros_like(value) for name, value in zip(step._fields, step, strict=True) if _is_real(value)}
+        )
+        self.g_counts, self.g_release = np.zeros_like(self.counts), np.zeros_like(self.release)
+        self.g_drive, self.g_H = np.zeros_like(self.drive), np.zeros_like(self.H)
+        self.g_stimulus, self.g_h_unseen = np.zeros_like(self.stimulus), np.zeros_like(self.h_unseen)
+        state = (np.zeros((K, B)), np.zeros((K, B)), np.zeros((K, 4)), np.zeros(K), np.zeros(K))
+        for i in range(len(self.stretches) - 1, -1, -1):
+            start, stop = self.stretches[i]
+            if i < len(self.stretches) - 1:  # the tape holds the last stretch only
+                self._advance(start, stop, self.checkpoints[i])
+            state = self._retreat(start, stop, state)
+        S, L, free, *_ = self.checkpoints[0]
+        g_S, g_L, g_free, g_expected, _ = state
+        for k, window in enumerate(self.windows):
+            own = slice(B - window, B)
+            g_H, g_n = mesoscopic_adjoint.stationary_adjoint(
+                k, step, window, self.decay[k, :window], self.decay_slope[k, :window], self.H[k, 0], self.counts[k, 0],
+                S[k, own], L[k, own], g_S[k, own], g_L[k, own], g_free[k], self.g_step,
+            )  # fmt: skip
+            self.g_H[k, 0] += g_H
+            self.g_counts[k, 0] += g_n + g_expected[k]
+        potential.adjoint(
+            self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.g_drive, self.g_H,
+            self.g_release, self.g_counts, self.g_stimulus, self.g_step,
+        )  # fmt: skip
+        return self.g_step, self.g_counts, self.g_stimulus
+
+    def _retreat(self, start, stop, state):
+        K, B, rows = len(self.windows), self.n_history, stop - start
+        g_n_bar, g_variance = np.zeros((K, rows)), np.zeros((K, rows))
+        if self.density is not None:
+            _, g_n_bar, g_variance, g_n = self._density(start, stop)
+            self.g_counts[:, B + start : B + stop] += g_n
+        if self.corrected:
+            self._variance_adjoint(start, stop, g_n_bar, g_variance)
+        else:
+            g_n_bar += g_variance
+            g_variance[:] = 0.0
+        g_H_end, g_gap_end = np.zeros((K, rows)), np.zeros((K, rows))
+
+        def one_population(k, trains, arrays, decay, decay_slope):
+            g_arrays = np.zeros_like(arrays)
+            for spikes in trains:
+                observed.adjoint(
+                    k, spikes, self.observation.n_bins, start, stop, *arrays, self.release[k, B:], self.h_unseen[k],
+                    decay, decay_slope, self.step, *g_arrays, self.g_release[k, B:], self.g_h_unseen[k], self.g_step,
+                )  # fmt: skip
+            observed.potentials_adjoint(
+                k, start, stop, self.stimulus, self.drive, self.H, self.surprise, self.step, *arrays[2:], *g_arrays,
+                g_H_end, g_gap_end, self.g_stimulus, self.g_drive, self.g_H, self.g_step,
+            )  # fmt: skip
+
+        self._recorded(start, stop, one_population)
+        g_S, g_L = np.zeros((K, B + rows)), np.zeros((K, B + rows))
+        g_S[:, rows:], g_L[:, rows:] = state[0], state[1]
+        g_free, g_expected, g_f = state[2:]
+        mesoscopic_adjoint.adjoint(
+            start, stop, B, self.windows, self.decay, self.decay_slope, self.counts, self.stimulus, self.drive, self.H,
+            self.release, self.step, self.S, self.h_unseen, self.surprise, *self.tape, self.records, g_n_bar, g_variance,
+            self.g_h_unseen, g_H_end, g_gap_end, g_S, g_L, g_free, g_expected, g_f, self.g_counts, self.g_stimulus,
+            self.g_drive, self.g_H, self.g_release, self.g_step,
+        )  # fmt: skip
+        return g_S[:, :B].copy(), g_L[:, :B].copy(), g_free, g_expected, g_f
+
+    def _variance_adjoint(self, start, stop, g_n_bar, g_variance):
+        """`conditional_variance` backwards: g_variance becomes the gradient of the binomial variance; adds to g_n_bar."""
+        n_bar, v, gain = self.n_bar[:, start:stop], self.binomial_variance, self.step.gain_within
+        unit, spread = np.eye(len(gain)), self.step.emission_variance
+        g_v = np.zeros_like(v)
+        for k in range(len(gain)):
+            for b in range(len(gain)):
+                Q = gain[k, b] * n_bar[k]
+                g_v[b] += g_variance[k] * ((unit[k, b] + Q) ** 2 + spread[b] * Q**2)
+                g_Q = 2.0 * g_variance[k] * v[b] * (unit[k, b] + (1.0 + spread[b]) * Q)
+                g_n_bar[k] += g_Q * gain[k, b]
+                self.g_step.gain_within[k, b] += g_Q @ n_bar[k]
+        g_variance[:] = g_v
+
+
+def _is_real(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"

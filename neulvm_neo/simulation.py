@@ -110,7 +110,7 @@ def simulate_microscopic(
 
 
 def simulate_mesoscopic(
-    circuit, *, duration, bin_size=None, scheme="exponential", stimulus=None, initial_rate=None, warm_up=None,
+    circuit, *, duration, bin_size=None, scheme="second-order", stimulus=None, initial_rate=None, warm_up=None,
     t_start=None, random_state=None,
 ):  # fmt: skip
     """Simulate the spike counts of whole populations, without their neurons.
@@ -125,10 +125,12 @@ def simulate_mesoscopic(
     duration : Quantity, time
         A whole number of bins.
     bin_size : Quantity, time, optional
-        Time step of the model; default 2 ms. Refractory periods and delays are rounded to whole bins.
-    scheme : {"exponential", "euler"}
-        How the membrane is integrated: with its exact decay exp(-Δt/τ_m), or the first-order step of the paper, whose
-        activity at bins of some ms differs markedly from the network's.
+        Time step of the model; default 2 ms.
+    scheme : {"second-order", "exponential", "euler"}
+        How time is stepped: with an error that falls as Δt², so that bins of 2 ms have the rates of the spiking network
+        (``integration="exact"``); or by the first-order step of the paper, whose activity at bins of some ms differs
+        markedly from the network's; or by the latter with the membrane's exact decay exp(-Δt/τ_m). The first-order
+        steps round refractory periods and delays to whole bins.
     stimulus, initial_rate, t_start, random_state
         As in `simulate_microscopic`.
     warm_up : Quantity, time, optional

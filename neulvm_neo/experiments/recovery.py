@@ -113,7 +113,7 @@ def causal_poisson_log_likelihood(training, test, labels, bin_size):
 
 
 def recover(
-    seed, *, seconds=10.0, n_recorded=3, scheme="exponential", method="smc", n_jobs=None, verbose=0, **settings
+    seed, *, seconds=10.0, n_recorded=3, scheme="second-order", method="smc", n_jobs=None, verbose=0, **settings
 ):
     """Simulate, fit from random starts, and compare with the truth and with what needs no model.
 

@@ -121,7 +121,7 @@ def fit(
     *,
     bin_size,
     rng,
-    scheme="exponential",
+    scheme="second-order",
     method="smc",
     stimuli=None,
     n_init=4,
@@ -144,7 +144,7 @@ def fit(
     bin_size : float, s
     rng : numpy.random.Generator
         Its children seed the starts, so that the result does not depend on `n_jobs`.
-    scheme : {"exponential", "euler"}
+    scheme : {"second-order", "exponential", "euler"}
     method : {"smc", "viterbi"}
         ``"smc"``: Monte-Carlo EM; the E-step draws trajectories of the hidden counts from particle filters, so that the
         finite-size noise keeps its size. ``"viterbi"``: the paper's Baum–Viterbi algorithm (one most probable
@@ -388,7 +388,7 @@ def _iterate_smc(setting, state):
     space = setting.space
     parameters = space.unpack(state.theta)
     n_trajectories = setting.n_trajectories
-    window = discretization.age_window(
+    window = discretization.age_windows(
         discretization.discretize(parameters, setting.bin_size, setting.scheme), E_STEP_WINDOW
     )
 

@@ -61,7 +61,7 @@ def m_step(
     # The age window follows the membrane time constants of the start and stays, so that the objective is smooth. Time
     # constants may grow by half before the window falls below 6 of them (n̄ then off by 0.3 %, and the next M-step has
     # a longer one).
-    window = discretization.age_window(discretization.discretize(space.unpack(theta), bin_size, scheme))
+    window = discretization.age_windows(discretization.discretize(space.unpack(theta), bin_size, scheme))
     scale = 1.0 / sum(len(trial[0][1]) for trial in trajectories)
     last = {}
 

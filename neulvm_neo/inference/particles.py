@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import discretization
-from ..kernels import mesoscopic, particles, potential
+from ..kernels import mesoscopic, particles
 from ..likelihood import FLOOR_RATE
 
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
@@ -55,7 +55,7 @@ def particle_filter(
     *,
     bin_size,
     rng,
-    scheme="euler",
+    scheme="second-order",
     n_particles=1000,
     window=None,
     n_paths=0,
@@ -84,17 +84,19 @@ def particle_filter(
     FilterResult
     """
     step = discretization.discretize(parameters, bin_size, scheme)
-    if window is None:
-        window = discretization.age_window(step)
-    window = max(window, int(step.delay_bins.max()) + 1)
     T, K, P = observation.n_bins, len(step.n_neurons), int(n_particles)
+    windows = discretization.age_windows(step) if window is None else np.broadcast_to(window, K).astype(np.int64)
+    windows = np.maximum(windows, step.refractory_bins + 2)
+    length = max(int(windows.max()), int(step.delay_bins.max()) + 2)
+    decay = discretization.decay_table(step, windows)[0]
     # enough different histories to represent the prior, few enough to prepare quickly
     rows = rng.choice(len(histories), size=min(len(histories), 64), replace=False)
-    start = _stationary_states(np.asarray(histories, dtype=float)[rows], observation.stimulus[0], step, window)
+    start = _stationary_states(
+        np.asarray(histories, dtype=float)[rows], observation.stimulus[0], step, windows, decay, length
+    )
     spiking = np.zeros((T, len(observation.spikes)), dtype=bool)
     for i, times in enumerate(observation.spikes):
         spiking[times, i] = True
-    decay = np.stack([mesoscopic.decay_by_age(step.leak[k], step.refractory_bins[k], window) for k in range(K)])
     log_increments = np.empty(T)
     mean, mean_square, mean_n_bar = np.empty((T, K)), np.empty((T, K)), np.empty((T, K))
     kept = T if n_paths else 0
@@ -102,35 +104,10 @@ def particle_filter(
     weights = np.empty(P)
     first = rng.integers(len(rows), size=P)
     particles.bootstrap(
-        rng,
-        spiking,
-        observation.labels,
-        np.ascontiguousarray(observation.stimulus),
-        step.leak,
-        step.drive_gain,
-        step.synaptic_gain,
-        step.synaptic_decay,
-        step.J,
-        step.u_rest,
-        step.log_hazard_offset,
-        step.refractory_bins,
-        step.delay_bins,
-        step.n_neurons,
-        bin_size,
-        FLOOR_RATE * step.n_neurons * bin_size,
-        decay,
-        first,
-        *start,
-        min(int(round(LAG / bin_size)), window - 1),
-        resample_below,
-        log_increments,
-        mean,
-        mean_square,
-        mean_n_bar,
-        path_n,
-        path_ancestor,
-        weights,
-    )
+        rng, spiking, observation.labels, np.ascontiguousarray(observation.stimulus, dtype=float), step, windows, decay,
+        FLOOR_RATE * step.n_neurons * bin_size, first, *start, min(int(round(LAG / bin_size)), length - 1),
+        resample_below, log_increments, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
+    )  # fmt: skip
     paths, path_first = np.empty((n_paths, T, K)), np.empty(n_paths, dtype=np.int64)
     if n_paths:
         particles.trace_paths(path_n, path_ancestor, rng.choice(P, size=n_paths, p=weights), paths, path_first)
@@ -164,56 +141,16 @@ def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs
     return float(value), float(np.sqrt(variance))
 
 
-def _stationary_states(histories, stimulus, step, window):
-    """Cohorts (n, S, H, lump) after a constant past at each of the `histories` (M, K) Hz."""
+def _stationary_states(histories, stimulus, step, windows, decay, length):
+    """Counts, potentials and cohorts (n, H, S, L, free) after a constant past at each of the `histories` (M, K) Hz."""
     M, K = histories.shape
-    n, H = histories * step.n_neurons * step.bin_size, np.empty((M, K))
-    S, lump = np.ones((M, K, window)), np.zeros((M, K, 2))
+    n = histories * step.n_neurons * step.bin_size
+    H = step.u_rest + stimulus + step.tau_m * (histories @ step.J.T)
+    S, L, free = np.ones((M, K, length)), np.zeros((M, K, length)), np.zeros((M, K, 4))
     for m in range(M):
-        counts = np.repeat(n[m][:, None], window + 1, axis=1)
-        filtered, potentials = np.empty_like(counts), np.empty_like(counts)
-        potential.forward(
-            counts,
-            np.repeat(stimulus[:, None], window + 1, axis=1),
-            step.leak,
-            step.drive_gain,
-            step.synaptic_gain,
-            step.synaptic_decay,
-            step.J,
-            step.u_rest,
-            step.delay_bins,
-            step.n_neurons,
-            step.bin_size,
-            filtered,
-            potentials,
-        )
-        H[m] = potentials[:, -1]
-        for k in range(K):
-            r = int(step.refractory_bins[k])
-            decay = mesoscopic.decay_by_age(step.leak[k], r, window)
-            survival = np.ones(window + 1)
-            empty = np.empty((0, window))
-            mesoscopic.forward(
-                0,
-                window,
-                window,
-                counts[k],
-                potentials[k],
-                decay,
-                step.log_hazard_offset[k],
-                r,
-                step.n_neurons[k],
-                survival,
-                np.zeros(2),
-                np.empty(1),
-                np.empty(1),
-                False,
-                empty,
-                empty,
-                empty,
-                np.empty((0, 8)),
+        for k, window in enumerate(windows):
+            own = slice(length - window, length)
+            mesoscopic.stationary_cohorts(
+                k, step, window, decay[k, :window], H[m, k], n[m, k], S[m, k, own], L[m, k, own], free[m, k]
             )
-            S[m, k] = survival[:window]
-            free = max(step.n_neurons[k] - float(np.dot(survival[:window], counts[k, :window])), 0.0)
-            lump[m, k] = free, 0.5 * free * survival[0]
-    return n, S, H, lump
+    return n, H, S, L, free

@@ -41,7 +41,7 @@ def e_step(n, parameters, observation, *, bin_size, scheme, density="noise", max
     -------
     EStep
     """
-    window = discretization.age_window(discretization.discretize(parameters, bin_size, scheme))
+    window = discretization.age_windows(discretization.discretize(parameters, bin_size, scheme))
     N = np.asarray(parameters.n_neurons)
     # in units of the finite-size noise the posterior is closest to a sphere
     unit = np.sqrt(np.maximum(n.mean(axis=0), 0.1))

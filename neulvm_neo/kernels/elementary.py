@@ -12,7 +12,8 @@ from numba import njit
 # Beyond this log of the bin-integrated hazard (x = 20: the neuron fires with probability 1 - 2e-9 anyway) the hazard
 # continues linearly: parameters far off then meet a slope instead of an overflow. The function stays continuously
 # differentiable.
-LOG_HAZARD_CAP = math.log(20.0)
+LARGEST_CURVED_HAZARD = 20.0
+LOG_HAZARD_CAP = math.log(LARGEST_CURVED_HAZARD)
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, so that x - k ln 2 loses no digits

@@ -1,202 +1,421 @@
-"""Expected spike counts of one population from its cohorts: forward sweep.
+"""Expected spike counts of populations from their cohorts: forward sweep.
 
-Wang et al. 2022, eqs. 2 and 6; Schwalger et al. 2017.
+Wang et al. 2022, eqs. 2 and 6, and Schwalger et al. 2017, with hazards integrated over bins between their edges.
 
-Given the counts n and the never-reset potential H, populations do not interact, so every kernel here sees one
-population: 1-D arrays over n_history + n_bins bins. A cohort is named by its birth bin s; its age is a = t - s; it is
-refractory up to age r, then has the potential H(t) - γ^(a-r) H(s+r). Cohorts older than the window (its length is
-n_history) are free: their potential is H, and two sums x = Σ S n and z = Σ S² n hold all that is left of them.
+A cohort is what fired in one bin s; its age in bin t is t - s. S is its survival, L its hazard per bin at the last edge
+reached, G = γ^(age - origin) H(release) what its potential lacks of the never-reset potential H: V = H - G. Per bin,
+
+    x = w_0 L(t) tilt(-a_0 - κ G(t)) + w_1 L(t+1) tilt(a_1 + κ G(t+1)),    p = 1 - exp(-x),    tilt(u) = 1/(1 + u + u²),
+
+the trapezoidal rule for the hazard, corrected by its slopes at both ends (a = κ τ_m dH/dt, so that the argument of tilt
+is Δt/6 dV/dt; 1 - u would be Hermite's rule, of the same order, but negative where potentials rise by more than 6 mV
+per bin). For the second-order scheme w = (1/2, 1/2), κ = Δt/(6 τ_m); the first-order ones have w = (0, 1), κ = 0: one
+hazard per bin.
+L(t+1) needs H at the end of the bin, hence the counts of this very bin where synapses have no delay: they are
+predicted from the hazards at its start, n̄ follows, and once the counts are known L and S are corrected by the single
+factor f = exp(H - H_predicted) per population, in the next bin.
+
+Ages up to r are refractory, a cohort is released in the course of ages r and r + 1 (its mean potential suffices there),
+ages r + 2 … window are swept in a loop that vectorises, and older neurons are free: three sums per population hold all
+that is left of them, x = Σ S n, z = Σ S² n and y = Σ S n G.
+
+`step` is a `discretization.Step`. Cohort arrays are in the order of birth.
 """
+
+import math
 
 import numpy as np
 from numba import njit
 
-from .elementary import exp, integrated_hazard, integrated_hazard_slope
+from .elementary import exp, integrated_hazard
 
 TINY = 1e-100  # keeps 0/0 of an empty population at 0; its square is still a number
-_FAST = {"contract", "reassoc", "nsz"}  # sums over cohorts may be reordered, which lets them vectorise
+_FAST = {"contract", "reassoc", "nsz", "arcp"}  # sums over cohorts may be reordered, which lets them vectorise
+# Largest correction of the predicted potential (mV) at the end of a bin: keeps absurd parameters finite.
+LARGEST_CORRECTION = 20.0
+
+# columns of the record that the forward sweep leaves for the adjoint, per bin and population
+M, W, V, P, Q2, B1, X, Z, Y, L_FREE, N_RECORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+# columns of `constants`
+WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE, PARTLY_RELEASED = range(10)
+WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, N_CONSTANTS = range(10, 16)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def decay_by_age(leak, refractory_bins, window):
-    """γ^(a-r) for ages a = window, window - 1, …, 1, that is in the order of the birth bins; 0 while refractory."""
-    decay = np.zeros(window)
-    for j in range(window):
-        age = window - j
-        if age > refractory_bins:
-            decay[j] = leak ** (age - refractory_bins)
-    return decay
+def tilt(u):
+    """1 - u + O(u³), but positive for every u."""
+    return 1.0 / (1.0 + u + u * u)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def kept(y):
+    """exp(-y) to second order, positive and falling for every y."""
+    up, down = max(y, 0.0), max(-y, 0.0)
+    return (1.0 + down + 0.5 * down * down) / (1.0 + up + 0.5 * up * up)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def advance_cohorts(n, S, release, decay, H_t):
-    """One bin for a run of cohorts: survivals are updated; returns Σ p S n, Σ S n, Σ p (1-S) S n, Σ (1-S) S n.
+def advance_cohorts(
+    i, k, m, m_end, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1,
+    tape_S, tape_L, tape_p,
+):  # fmt: skip
+    """One bin for `count` cohorts in the order of birth: S and L are updated.
 
     Parameters
     ----------
-    n, S, release, decay : (count,)
-        Counts, survivals, potential H(s+r) at release and γ^(a-r), in the order of birth. Loops run from 0 over
-        contiguous views: an index that might be negative would cost numba a wrap-around test per cell and the
-        vectorisation with it.
-    H_t : float
-        H(t) - ϑ + ln Δt.
+    i, k, m, m_end : int
+        Rows of the state arrays, of `decay`, of the tapes, and of tape_L. Indices are unsigned and slices avoided: a possibly
+        negative index would cost a test per cell and the vectorisation with it, a slice the counting of references.
+    n0, s0, r0, j0, count : int
+        First columns in n, in S and L, in `release`, and in `decay` and the tapes; number of cohorts, best a multiple
+        of `discretization.LANES`.
+    n, S, L, release, decay : (·, ·)
+        Counts, survivals, hazards at the last edge as predicted there, potential at release, γ^(age - origin).
+    f : float
+        Correction of the last bin.
+    H_end : float
+        Predicted H(t+1) - ϑ + ln Δt.
+    a0, a1, curvature, per_leak : float
+        κ (τ_m dH/dt) at the start and, predicted, at the end; κ; 1/γ.
+    tape_S, tape_L, tape_p : (·, ·), filled
+        Survival as it came in, L(t+1) and p, for the adjoint.
+
+    Returns
+    -------
+    tuple of float
+        Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
-    fired = 0.0
-    mass = 0.0
-    fired_free = 0.0
-    mass_free = 0.0
-    for j in range(n.size):
-        q = exp(-integrated_hazard(H_t - decay[j] * release[j]))
-        survival = S[j]
-        m = survival * n[j]
-        pm = (1.0 - q) * m
+    i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
+    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    half_change = (f - 1.0) * w1
+    for j in range(np.uintp(count)):
+        S_in, L_in = S[i, s0 + j], L[i, s0 + j]
+        # kept(y) and both tilts with one division
+        y = half_change * L_in
+        up, down = max(y, 0.0), max(-y, 0.0)
+        G = decay[k, j0 + j] * release[i, r0 + j]
+        u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
+        D, D0, D1 = 1.0 + up + 0.5 * up * up, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        inverse = 1.0 / (D * D0 * D1)
+        survival = S_in * (1.0 + down + 0.5 * down * down) * (D0 * D1 * inverse)
+        L_end = integrated_hazard(H_end - G)
+        q = exp(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
+        p = 1.0 - q
+        mass_j = survival * n[i, n0 + j]
+        v = (1.0 - survival) * mass_j
+        pm = p * mass_j
+        pv = p * v
         fired += pm
-        mass += m
-        fired_free += pm * (1.0 - survival)
-        mass_free += m * (1.0 - survival)
-        S[j] = survival * q
-    return fired, mass, fired_free, mass_free
+        mass += mass_j
+        fired_free += pv
+        mass_free += v
+        square += p * pm
+        square_free += p * pv
+        rate += L_end * q * mass_j
+        S[i, s0 + j] = survival * q
+        L[i, s0 + j] = L_end
+        tape_S[m, j0 + j] = S_in
+        tape_L[m_end, j0 + j] = L_end
+        tape_p[m, j0 + j] = p
+    return fired, mass, fired_free, mass_free, square, square_free, rate
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def advance_cohorts_taped(n, S, release, decay, H_t, tape_S, tape_q, tape_slope):
-    """`advance_cohorts` that keeps the survival before the bin, q = 1 - p and dp/du of every cohort for the adjoint."""
-    fired = 0.0
-    mass = 0.0
-    fired_free = 0.0
-    mass_free = 0.0
-    for j in range(n.size):
-        u = H_t - decay[j] * release[j]
-        q = exp(-integrated_hazard(u))
-        survival = S[j]
-        tape_S[j] = survival
-        tape_q[j] = q
-        tape_slope[j] = q * integrated_hazard_slope(u)
-        m = survival * n[j]
-        pm = (1.0 - q) * m
-        fired += pm
-        mass += m
-        fired_free += pm * (1.0 - survival)
-        mass_free += m * (1.0 - survival)
-        S[j] = survival * q
-    return fired, mass, fired_free, mass_free
+@njit(cache=True, error_model="numpy", nogil=True)
+def advance_free(x, z, y, L, f, H_start, H_end, a0, a1, curvature, leak, w0, w1):
+    """One bin for the free neurons: x, z, y corrected for the last bin, their q = 1 - p, and L(t+1)."""
+    c = kept((f - 1.0) * w1 * L)
+    x, z, y = x * c, z * c * c, y * c
+    G = y / (x + TINY)
+    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
+    q = exp(-(w0 * L_start * tilt(-a0 - curvature * G) + w1 * L_end * tilt(a1 + curvature * leak * G)))
+    return x, z, y, q, L_end
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def newborn_hazards(mu, H_start, H_end, release, decay, young_decay, release_slope, released_now, offset):
+    """Hazards per bin of cohorts while they are released: at the end of age r (start of age r + 1), end of age r + 1.
+
+    `mu` is U_r + R I + τ_m Σ J I, the potential that the membrane is heading for; `released_now` says that the mean
+    release falls in the present bin, whose count is not known yet: then H is continued from the start of the bin.
+    """
+    at_release = H_start + release_slope * (mu - H_start) if released_now else release
+    return (
+        integrated_hazard((1.0 - young_decay) * mu - offset),
+        integrated_hazard(H_end - offset - decay * at_release),
+    )
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def predicted_end(k, t, H_end, gap_end, surprise, feedback, feedback_gap):
+    """H and τ_m dH/dt at the end of a bin had the predicted counts come; `surprise` is n minus the prediction."""
+    for b in range(surprise.shape[0]):
+        H_end -= feedback[k, b] * surprise[b, t]
+        gap_end -= feedback_gap[k, b] * surprise[b, t]
+    return H_end, gap_end
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def correction(k, t, surprise, feedback):
+    """Log of f: H - H_predicted at the end of a bin."""
+    total = 0.0
+    for b in range(surprise.shape[0]):
+        total += feedback[k, b] * surprise[b, t]
+    return min(max(total, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
+    """State at the left edge of bin 0 after a constant past.
+
+    Parameters
+    ----------
+    decay : (window,)
+        γ^(age - origin) for ages window, …, 1.
+    H, n : float
+        Constant potential (mV) and spike count per bin.
+    S, L : (window,), filled
+        Of the cohorts that will have ages window, …, 1 in bin 0.
+    free : (4,), filled
+        x, z, y and L of the free neurons: x is what the cohorts leave unexplained of the population. Those of them whom
+        the past activity explains have left the window in the course of time; what is left rests at H.
+    """
+    offset, curvature, leak = step.log_hazard_offset[k], step.curvature[k], step.leak[k]
+    r = step.refractory_bins[k]
+    L_a = integrated_hazard((1.0 - leak ** step.young_power[k]) * H - offset)
+    explained = 0.0
+    survival = 1.0
+    L_start = 0.0
+    for age in range(1, window + 1):
+        j = window - age
+        S[j] = survival
+        L[j] = L_start
+        explained += survival * n
+        L_end = integrated_hazard(H - decay[j] * H - offset)
+        if age < r:
+            x = 0.0
+        elif age == r:
+            x = step.weight_a[k] * L_a
+        elif age == r + 1:
+            x = step.weight_b_start[k] * L_a + step.weight_b_end[k] * L_end
+        else:
+            x = step.weight_start * L_start * tilt(-curvature * decay[j] / leak * H)
+            x += step.weight_end * L_end * tilt(curvature * decay[j] * H)
+        survival *= exp(-x)
+        L_start = L_end
+    L_free = integrated_hazard(H - offset)
+    q = exp(-(step.weight_start + step.weight_end) * L_free)
+    free[0] = max(step.n_neurons[k] - explained, 0.0)
+    leaving = min(survival * n, free[0] * (1.0 - q))
+    free[1] = leaving * survival / (1.0 - q * q + TINY)
+    free[2] = leaving * decay[0] * H / (1.0 - q * leak)
+    free[3] = L_free
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def constants(step, windows):
+    """What `advance_population` needs of a `Step`, (K, N_CONSTANTS): numba counts references at every other access."""
+    K = windows.size
+    c = np.empty((K, N_CONSTANTS))
+    for k in range(K):
+        c[k, WINDOW], c[k, REFRACTORY], c[k, RELEASE] = windows[k], step.refractory_bins[k], step.release_bins[k]
+        c[k, OFFSET], c[k, LEAK], c[k, CURVATURE] = step.log_hazard_offset[k], step.leak[k], step.curvature[k]
+        c[k, SIZE], c[k, YOUNG] = step.n_neurons[k], step.leak[k] ** step.young_power[k]
+        c[k, RELEASE_SLOPE], c[k, PARTLY_RELEASED] = step.release_slope[k], step.partly_released[k]
+        c[k, WEIGHT_A], c[k, WEIGHT_B_START] = step.weight_a[k], step.weight_b_start[k]
+        c[k, WEIGHT_B_END] = step.weight_b_end[k]
+        c[k, WEIGHT_START], c[k, WEIGHT_END] = step.weight_start, step.weight_end
+    return c
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def advance_population(
+    i, k, m, m_end, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, c,
+    n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
+):  # fmt: skip
+    """One bin of one population: cohorts and free neurons are updated.
+
+    Parameters
+    ----------
+    i, k, m, m_end : int
+        Rows of the state arrays, of `decay` and `c`, of the tapes, and of tape_L.
+    t : int
+        Bin: cohorts of ages above t were born before the recording.
+    own, to_n, to_release : int
+        Column of the cohort born in bin t in S and L, and what is to be added for its columns in n and `release`.
+    mu, H_start, H_end, gap_end : float
+        U_r + R I + τ_m Σ J I at the start of the bin; H at its start; H and τ_m dH/dt as predicted for its end.
+    f : float
+        Correction of the bin before.
+    unseen : bool
+        Whether the chance of neurons that have not fired since the start is asked for.
+    c : (K, N_CONSTANTS)
+
+    Returns
+    -------
+    tuple of float
+        n̄, the variance that the cohorts leave, and the firing probability of neurons not seen yet (p of the free
+        neurons if it was not asked for).
+    """
+    window, r, R = int(c[k, WINDOW]), int(c[k, REFRACTORY]), int(c[k, RELEASE])
+    offset, leak, curvature = c[k, OFFSET], c[k, LEAK], c[k, CURVATURE]
+    w0, w1 = c[k, WEIGHT_START], c[k, WEIGHT_END]
+    a0, a1 = curvature * (mu - H_start), curvature * gap_end
+    # free neurons
+    for j in range(4):
+        records[m, X + j] = free[i, j]
+    x, z, y, q, L_free = advance_free(
+        free[i, 0], free[i, 1], free[i, 2], free[i, 3], f, H_start - offset, H_end - offset, a0, a1, curvature, leak,
+        w0, w1,
+    )  # fmt: skip
+    p = 1.0 - q
+    # cohorts, those from before the recording apart
+    count = window - r - 1
+    n_old = min(max(window - t, 0), count) if unseen else 0
+    first, last, middle = own - window, own - r - 1, own - window + n_old
+    P0, M0, W0, V0, PP0, QQ0, B0 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    if n_old > 0:
+        P0, M0, W0, V0, PP0, QQ0, B0 = advance_cohorts(
+            i, k, m, m_end, first + to_n, first, first + to_release, 0, n_old, n, S, L, release, decay,
+            f, H_end - offset, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
+        )  # fmt: skip
+    fired, mass, fired_free, mass_free, square, square_free, rate = advance_cohorts(
+        i, k, m, m_end, middle + to_n, middle, middle + to_release, n_old, count - n_old, n, S, L, release, decay,
+        f, H_end - offset, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
+    )  # fmt: skip
+    # age r + 1
+    L_a, L_b = newborn_hazards(
+        mu, H_start, H_end, release[i, last + to_release], decay[k, count], c[k, YOUNG], c[k, RELEASE_SLOPE], R > r,
+        offset,
+    )  # fmt: skip
+    survival = S[i, last]
+    q_b = exp(-(c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b))
+    p_b = 1.0 - q_b
+    mass_b = survival * n[i, last + to_n]
+    if unseen and t < r + 1:
+        P0 += p_b * mass_b
+        M0 += mass_b
+    else:
+        fired += p_b * mass_b
+        mass += mass_b
+    v = (1.0 - survival) * mass_b
+    fired_free += p_b * v
+    mass_free += v
+    square += p_b * p_b * mass_b
+    square_free += p_b * p_b * v
+    rate += L_b * q_b * mass_b
+    S[i, last] = survival * q_b
+    L[i, last] = L_b
+    tape_S[m, count] = survival
+    tape_L[m_end, count] = L_b
+    # age r
+    if r > 0:
+        q_a = exp(-c[k, WEIGHT_A] * L_a)
+        mass_a = n[i, last + 1 + to_n]
+        if unseen and t < r:
+            P0 += (1.0 - q_a) * mass_a
+            M0 += mass_a
+        else:
+            fired += (1.0 - q_a) * mass_a
+            mass += mass_a
+        square += (1.0 - q_a) * (1.0 - q_a) * mass_a
+        rate += c[k, PARTLY_RELEASED] * L_a * q_a * mass_a
+        S[i, last + 1] = q_a
+    # younger ones are mass only
+    for s in range(last + 2, own):
+        if unseen and s < own - t:
+            M0 += n[i, s + to_n]
+        else:
+            mass += n[i, s + to_n]
+    h_unseen = (P0 + p * x) / (M0 + x + TINY) if unseen and t < window else p
+    fired += P0 + p * x
+    mass += M0 + x
+    fired_free += W0 + p * (x - z)
+    mass_free += V0 + (x - z) + TINY
+    square += PP0 + p * p * x
+    square_free += QQ0 + p * p * (x - z)
+    rate += B0 + L_free * q * x
+    missing = c[k, SIZE] - mass
+    mean = fired + fired_free / mass_free * missing
+    variance = mean - square + square_free - fired_free * fired_free / mass_free - missing * square_free / mass_free
+    records[m, M], records[m, W], records[m, V] = mass, fired_free, mass_free
+    records[m, P], records[m, Q2], records[m, B1] = fired, square_free, rate
+    # the oldest cohort becomes free
+    leaving = S[i, first] * n[i, first + to_n]
+    free[i, 0] = x * q + leaving
+    free[i, 1] = z * q * q + leaving * S[i, first]
+    free[i, 2] = y * q * leak + leaving * decay[k, 0] * release[i, first + to_release]
+    free[i, 3] = L_free
+    return mean, variance, h_unseen
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def expect_next(m, log_f, count, n_neurons, records):
+    """Count expected from the hazards at the start of the next bin, once the `count` of this one is known."""
+    missing = n_neurons - records[m, M] + records[m, P] - count
+    due = math.exp(log_f) * records[m, B1] + records[m, W] / records[m, V] * missing
+    return min(max(due, 0.0), n_neurons)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def forward(
-    start,
-    stop,
-    window,
-    n,
-    H,
-    decay,
-    offset,
-    r,
-    n_neurons,
-    S,
-    lump,
-    n_bar,
-    h_unseen,
-    taped,
-    tape_S,
-    tape_q,
-    tape_slope,
-    tape_sums,
-):
-    """Advance one population over bins [start, stop) of the extended time axis (bins 0 … window - 1 are the history).
+    start, stop, n_history, windows, decay, n, stimulus, drive, H, release, step,
+    S, L, free, expected, log_f, n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_L, tape_p, records,
+):  # fmt: skip
+    """Advance all populations over the bins [start, stop).
 
     Parameters
     ----------
-    n, H : (L,)
-        Counts and never-reset potential.
-    decay : (window,)
-        `decay_by_age`.
-    offset : float
-        ϑ - ln Δt.
-    S : (L,), updated
-        Survival of every cohort so far (1 at birth).
-    lump : (2,), updated
-        x and z of the free neurons. Set at the first bin after the history: the neurons that the history leaves
-        unexplained are free, x = max(N - Σ S n, 0), z = x S_oldest / 2 (a constant past with rare firing).
-    n_bar, h_unseen : (L - window,), filled
-        Expected count n̄ (eq. 6b, not clipped), and the firing probability of a neuron that has not fired since the
-        start of the recording.
-    taped : bool
-        Whether to fill the tapes, row t - start: tape_S, tape_q, tape_slope (·, window); tape_sums (·, 8).
+    windows : (K,) int
+        Ages tracked one by one.
+    decay : (K, n_history)
+        `discretization.decay_table`.
+    n, release : (K, n_history + T)
+    stimulus, drive, H : (K, T), (K, T + 1), (K, T + 1)
+        See `potential.forward`.
+    S, L : (K, n_history + stop - start), updated
+        Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
+    free : (K, 4), updated
+        x, z, y, L of the free neurons.
+    expected, log_f : (K,), updated
+        Prediction of the counts of bin `start`, and the log of the correction of the bin before.
+    n_bar, binomial_variance : (K, T), filled
+        Expected count (not clipped), and its variance given the past but for the feedback within the bin.
+    h_unseen : (K, ≤ T), filled
+        Firing probability of a neuron that has not fired since the start of the recording.
+    surprise : (K, T), filled
+        Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
+    tape_S, tape_L, tape_p : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
+        Row (t - start) K + k; those of tape_L are for the end of the bin before, so that it has K more.
     """
+    K = windows.size
+    n_unseen = h_unseen.shape[1]
+    c = constants(step, windows)
+    delay_bins, u_rest, tau_m, feedback, feedback_gap = (
+        step.delay_bins, step.u_rest, step.tau_m, step.feedback, step.feedback_gap
+    )  # fmt: skip
+    for k in range(K):
+        window = windows[k]
+        for j in range(1, window - int(c[k, REFRACTORY])):
+            tape_L[k, j] = L[k, n_history - window + j - 1]
     for t in range(start, stop):
-        oldest = t - window
-        first = max(oldest, 0)
-        last = max(t - r, first)
-        row = t - start
-        if t == window:
-            explained = 0.0
-            for s in range(first, t):
-                explained += S[s] * n[s]
-            lump[0] = max(n_neurons - explained, 0.0)
-            lump[1] = 0.5 * lump[0] * S[0]
-        split = min(max(window, first), last)  # cohorts before it were born in the history
-        H_t = H[t] - offset
-        if taped:
-            young, old = split - oldest, first - oldest
-            P0, M0, W0, V0 = advance_cohorts_taped(
-                n[first:split],
-                S[first:split],
-                H[first + r : split + r],
-                decay[old:young],
-                H_t,
-                tape_S[row, old:young],
-                tape_q[row, old:young],
-                tape_slope[row, old:young],
-            )
-            P, M, W, V = advance_cohorts_taped(
-                n[split:last],
-                S[split:last],
-                H[split + r : last + r],
-                decay[young : last - oldest],
-                H_t,
-                tape_S[row, young : last - oldest],
-                tape_q[row, young : last - oldest],
-                tape_slope[row, young : last - oldest],
-            )
-        else:
-            P0, M0, W0, V0 = advance_cohorts(
-                n[first:split], S[first:split], H[first + r : split + r], decay[first - oldest : split - oldest], H_t
-            )
-            P, M, W, V = advance_cohorts(
-                n[split:last], S[split:last], H[split + r : last + r], decay[split - oldest : last - oldest], H_t
-            )
-        if t < window:
-            continue
-        for s in range(last, t):  # refractory neurons count as mass only
-            if s < window:
-                M0 += n[s]
-            else:
-                M += n[s]
-        x, z = lump[0], lump[1]
-        q = exp(-integrated_hazard(H_t))
-        p = 1.0 - q
-        if t < 2 * window:  # until then every free neuron stems from the history
-            mass_unseen = M0 + x + TINY
-            h_unseen[t - window] = (P0 + p * x) / mass_unseen
-        else:
-            mass_unseen = 1.0
-            h_unseen[t - window] = p
-        P += P0 + p * x
-        M += M0 + x
-        W += W0 + p * (x - z)
-        V += V0 + (x - z) + TINY
-        n_bar[t - window] = P + W / V * (n_neurons - M)
-        if taped:
-            tape_sums[row, 0] = M
-            tape_sums[row, 1] = W
-            tape_sums[row, 2] = V
-            tape_sums[row, 3] = x
-            tape_sums[row, 4] = z
-            tape_sums[row, 5] = q
-            tape_sums[row, 6] = q * integrated_hazard_slope(H_t)
-            tape_sums[row, 7] = mass_unseen
-        # the oldest cohort becomes free
-        leaving = S[first] * n[first]
-        lump[0] = x * q + leaving
-        lump[1] = z * q * q + leaving * S[first]
+        row = (t - start) * K
+        own = n_history + t - start
+        for b in range(K):
+            surprise[b, t] = n[b, n_history + t] - expected[b] if delay_bins[b] == 0 else 0.0
+        for k in range(K):
+            external = u_rest[k] + stimulus[k, t]
+            mu = external + tau_m[k] * drive[k, t]
+            gap_end = external + tau_m[k] * drive[k, t + 1] - H[k, t + 1]
+            H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
+            unseen = t < n_unseen
+            mean, variance, h = advance_population(
+                k, k, row + k, row + K + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end, gap_end,
+                math.exp(log_f[k]), unseen, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
+            )  # fmt: skip
+            n_bar[k, t], binomial_variance[k, t] = mean, variance
+            if unseen:
+                h_unseen[k, t] = h
+        for k in range(K):
+            log_f[k] = correction(k, t, surprise, feedback)
+            expected[k] = expect_next(row + k, log_f[k], n[k, n_history + t], c[k, SIZE], records)

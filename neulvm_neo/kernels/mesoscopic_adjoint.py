@@ -1,127 +1,480 @@
-"""Reverse sweep of `mesoscopic.forward`: same loops, read side by side with it."""
+"""Reverse sweep of `mesoscopic`: same functions in the same order, read side by side with it.
 
+``g_`` before a name is the gradient of the objective with respect to it. Nothing is exponentiated again but for the
+few scalars per bin: the tapes keep S, L and p of every cell.
+"""
+
+import math
+
+import numpy as np
 from numba import njit
 
-from .mesoscopic import _FAST
+from .elementary import LARGEST_CURVED_HAZARD, exp, integrated_hazard
+from .mesoscopic import (
+    B1, L_FREE, LARGEST_CORRECTION, M, P, Q2, TINY, V, W, X, Y, Z, _FAST, correction, kept, newborn_hazards,
+    predicted_end, tilt,
+)  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def minus_tilt_slope(u):
+    """Derivative of -tilt(u)."""
+    return (1.0 + 2.0 * u) * tilt(u) ** 2
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def kept_slope(y):
+    """Derivative of kept(y)."""
+    up, down = max(y, 0.0), max(-y, 0.0)
+    return -(1.0 + up) * (1.0 + down) / (1.0 + up + 0.5 * up * up) ** 2
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def retreat_cohorts(
-    n, release, decay, decay_slope, tape_S, tape_q, tape_slope, g_P, g_M, g_W, g_V, g_S, g_n, g_release
-):
-    """Adjoint of `advance_cohorts`; returns the sums over cohorts of g_u and of g_u · d(potential)/d(leak)."""
-    total = 0.0
-    total_leak = 0.0
-    for j in range(n.size):
-        survival = tape_S[j]
-        q = tape_q[j]
-        p = 1.0 - q
-        per_mass = g_P * p + g_M
-        per_free_mass = g_W * p + g_V
-        g_p = n[j] * survival * (g_P + (1.0 - survival) * g_W) - g_S[j] * survival
-        g_u = g_p * tape_slope[j]
-        g_n[j] += survival * (per_mass + (1.0 - survival) * per_free_mass)
-        g_S[j] = g_S[j] * q + n[j] * (per_mass + (1.0 - 2.0 * survival) * per_free_mass)
-        g_release[j] -= g_u * decay[j]
-        total += g_u
-        total_leak -= g_u * decay_slope[j] * release[j]
-    return total, total_leak
+    i, k, m, m_end, n0, s0, r0, j0, count, n, release, decay, decay_slope, f, a0, a1, curvature, per_leak, w0, w1,
+    tape_S, tape_L, tape_p, g_fired, g_mass, g_fired_free, g_mass_free, g_square, g_square_free, g_rate,
+    g_S, g_L, g_n, g_release,
+):  # fmt: skip
+    """Adjoint of `advance_cohorts`.
+
+    Parameters
+    ----------
+    g_S, g_L : updated
+        Gradients of the updated S and L become those of the S and L that came in.
+    g_n, g_release : updated
+
+    Returns
+    -------
+    tuple of float
+        Gradients of H_end, a0, a1, f, curvature, per_leak, and of the leak in `decay`.
+    """
+    i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
+    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    half_change = (f - 1.0) * w1
+    g_H, g_start, g_end, g_f, g_curved, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(np.uintp(count)):
+        # forward, from the tape
+        S_in, L_in = float(tape_S[m, j0 + j]), float(tape_L[m, j0 + j + np.uintp(1)])
+        L_end, p = float(tape_L[m_end, j0 + j]), float(tape_p[m, j0 + j])
+        q = 1.0 - p
+        y = half_change * L_in
+        up, down = max(y, 0.0), max(-y, 0.0)
+        G = decay[k, j0 + j] * release[i, r0 + j]
+        u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
+        D, D0, D1 = 1.0 + up + 0.5 * up * up, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        inverse = 1.0 / (D * D0 * D1)
+        c_up, tilt_start, tilt_end = D0 * D1 * inverse, D * D1 * inverse, D * D0 * inverse
+        c = (1.0 + down + 0.5 * down * down) * c_up
+        survival = S_in * c
+        mass_j = survival * n[i, n0 + j]
+        alive = 1.0 - survival
+        # backward
+        g_kept = g_S[i, s0 + j] + g_rate * L_end * n[i, n0 + j]  # of survival · q
+        per_mass = g_mass + p * (g_fired + p * g_square)
+        per_free = g_mass_free + p * (g_fired_free + p * g_square_free)
+        g_survival = g_kept * q + n[i, n0 + j] * (per_mass + (alive - survival) * per_free)
+        g_n[i, n0 + j] += survival * (per_mass + alive * per_free + g_rate * L_end * q)
+        g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free)) - g_kept * survival
+        g_x = g_p * q
+        g_L_end = g_L[i, s0 + j] + g_rate * q * mass_j + g_x * w1 * tilt_end
+        g_u0 = g_x * w0 * f * L_in * (1.0 - 2.0 * u0) * tilt_start * tilt_start
+        g_u1 = -g_x * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
+        g_u = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
+        g_G = curvature * (per_leak * g_u0 + g_u1) - g_u
+        g_y = -(1.0 + up) * (1.0 + down) * c_up * c_up * S_in * g_survival
+        g_S[i, s0 + j] = c * g_survival
+        g_L[i, s0 + j] = g_x * w0 * f * tilt_start + half_change * g_y
+        g_release[i, r0 + j] += g_G * decay[k, j0 + j]
+        g_H += g_u
+        g_start += g_u0
+        g_end += g_u1
+        g_f += L_in * (g_x * w0 * tilt_start + w1 * g_y)
+        g_curved += G * (per_leak * g_u0 + g_u1)
+        g_per_leak += curvature * G * g_u0
+        g_leak += g_G * decay_slope[k, j0 + j] * release[i, r0 + j]
+    return g_H, g_start, g_end, g_f, g_curved, g_per_leak, g_leak
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def retreat_free(
+    x_in, z_in, y_in, L_in, f, H_start, H_end, a0, a1, curvature, leak, w0, w1,
+    g_x, g_z, g_y, g_p, g_L_end,
+):  # fmt: skip
+    """Adjoint of `advance_free`, given the gradients of what it returns (of p instead of q).
+
+    Returns
+    -------
+    tuple of float
+        Gradients of x, z, y, L, f, H_start, H_end, a0, a1, curvature, leak.
+    """
+    change = (f - 1.0) * w1 * L_in
+    c = kept(change)
+    x, y = x_in * c, y_in * c
+    G = y / (x + TINY)
+    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
+    u0, u1 = a0 + curvature * G, a1 + curvature * leak * G
+    tilt_start, tilt_end = tilt(-u0), tilt(u1)
+    q = exp(-(w0 * L_start * tilt_start + w1 * L_end * tilt_end))
+    g_hazard = g_p * q
+    g_L_end += g_hazard * w1 * tilt_end
+    g_u0 = g_hazard * w0 * L_start * minus_tilt_slope(-u0)
+    g_u1 = -g_hazard * w1 * L_end * minus_tilt_slope(u1)
+    g_H_start = g_hazard * w0 * tilt_start * min(L_start, LARGEST_CURVED_HAZARD)
+    g_H_end = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
+    g_G = curvature * (g_u0 + leak * g_u1) - g_H_start - leak * g_H_end
+    g_leak = G * (curvature * g_u1 - g_H_end)
+    g_curvature = G * (g_u0 + leak * g_u1)
+    g_y += g_G / (x + TINY)
+    g_x -= g_G * G / (x + TINY)
+    g_c = g_x * x_in + 2.0 * c * g_z * z_in + g_y * y_in
+    g_change = kept_slope(change) * g_c
+    return (
+        g_x * c, g_z * c * c, g_y * c, (f - 1.0) * w1 * g_change, w1 * L_in * g_change, g_H_start, g_H_end,
+        g_u0, g_u1, g_curvature, g_leak,
+    )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g_free, g_step):
+    """Adjoint of `stationary_cohorts`: from g_S, g_L (window,) and g_free (4,).
+
+    Adds to g_step; returns the gradients of H and n.
+    """
+    offset, curvature, leak, power = step.log_hazard_offset[k], step.curvature[k], step.leak[k], step.young_power[k]
+    r = step.refractory_bins[k]
+    young = leak**power
+    L_a = integrated_hazard((1.0 - young) * H - offset)
+    # forward again: survival after the last age, free neurons
+    L_out = integrated_hazard(H - decay[0] * H - offset)
+    u1 = curvature * decay[0] * H
+    survival = S[0] * exp(-(step.weight_start * L[0] * tilt(-u1 / leak) + step.weight_end * L_out * tilt(u1)))
+    explained = 0.0
+    for j in range(window):
+        explained += S[j] * n
+    x = max(step.n_neurons[k] - explained, 0.0)
+    L_free = integrated_hazard(H - offset)
+    weight = step.weight_start + step.weight_end
+    q = exp(-weight * L_free)
+    leaving = min(survival * n, x * (1.0 - q))
+    per_z, per_y = 1.0 / (1.0 - q * q + TINY), 1.0 / (1.0 - q * leak)
+    g_x = g_free[0]
+    g_n = 0.0
+    g_leaving = g_free[1] * survival * per_z + g_free[2] * decay[0] * H * per_y
+    g_survival = g_free[1] * leaving * per_z
+    g_G_out = g_free[2] * leaving * per_y
+    g_H = g_G_out * decay[0]
+    g_q = g_free[1] * leaving * survival * 2.0 * q * per_z * per_z + g_G_out * decay[0] * H * per_y * leak
+    g_leak = g_G_out * H * (decay_slope[0] + decay[0] * per_y * q)
+    if survival * n < x * (1.0 - q):
+        g_survival += g_leaving * n
+        g_n += g_leaving * survival
+    else:
+        g_x += g_leaving * (1.0 - q)
+        g_q -= g_leaving * x
+    g_L_free = g_free[3] - g_q * q * weight
+    g_u = g_L_free * min(L_free, LARGEST_CURVED_HAZARD)
+    g_H += g_u
+    g_offset = -g_u
+    g_explained = -g_x if x > 0.0 else 0.0
+    g_curvature = 0.0
+    g_L_a = 0.0
+    g_L_next = 0.0  # of the hazard at the start of the next age
+    for age in range(window, 0, -1):
+        j = window - age
+        L_end = integrated_hazard(H - decay[j] * H - offset)
+        u1 = curvature * decay[j] * H
+        u0 = u1 / leak
+        tilt_start, tilt_end = tilt(-u0), tilt(u1)
+        if age < r:
+            x_age = 0.0
+        elif age == r:
+            x_age = step.weight_a[k] * L_a
+        elif age == r + 1:
+            x_age = step.weight_b_start[k] * L_a + step.weight_b_end[k] * L_end
+        else:
+            x_age = step.weight_start * L[j] * tilt_start + step.weight_end * L_end * tilt_end
+        kept = exp(-x_age)
+        g_x_age = -g_survival * S[j] * kept
+        g_L_end = g_L_next
+        g_L_start = 0.0
+        if age == r:
+            g_L_a += g_x_age * step.weight_a[k]
+        elif age == r + 1:
+            g_L_a += g_x_age * step.weight_b_start[k]
+            g_L_end += g_x_age * step.weight_b_end[k]
+        elif age > r + 1:
+            g_L_start = g_x_age * step.weight_start * tilt_start
+            g_L_end += g_x_age * step.weight_end * tilt_end
+            g_u0 = g_x_age * step.weight_start * L[j] * minus_tilt_slope(-u0)
+            g_u1 = -g_x_age * step.weight_end * L_end * minus_tilt_slope(u1) + g_u0 / leak
+            g_curvature += g_u1 * decay[j] * H
+            g_H += g_u1 * curvature * decay[j]
+            g_leak += g_u1 * curvature * decay_slope[j] * H - g_u0 * u0 / leak
+        g_u = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
+        g_H += g_u * (1.0 - decay[j])
+        g_offset -= g_u
+        g_leak -= g_u * decay_slope[j] * H
+        g_survival = g_survival * kept + g_S[j] + g_explained * n
+        g_n += g_explained * S[j]
+        g_L_next = g_L_start + g_L[j]
+    g_u = g_L_a * min(L_a, LARGEST_CURVED_HAZARD)
+    g_H += g_u * (1.0 - young)
+    g_offset -= g_u
+    g_leak -= g_u * H * power * leak ** (power - 1.0)
+    g_step.leak[k] += g_leak
+    g_step.curvature[k] += g_curvature
+    g_step.log_hazard_offset[k] += g_offset
+    return g_H, g_n
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def adjoint(
-    start, stop, window, n, H, decay, decay_slope, r, n_neurons, S_final, tape_S, tape_q, tape_slope, tape_sums,
-    n_bar_gradient, h_unseen_gradient, h_unseen, g_S, g_lump, g_n, g_H, g_scalars,
+    start, stop, n_history, windows, decay, decay_slope, n, stimulus, drive, H, release, step,
+    S_final, h_unseen, surprise, tape_S, tape_L, tape_p, records,
+    g_n_bar, g_variance, g_h_unseen, g_H_end, g_gap_end, g_S, g_L, g_free, g_expected, g_f,
+    g_n, g_stimulus, g_drive, g_H, g_release, g_step,
 ):  # fmt: skip
-    """Pull the gradients of n̄ and of the unseen neurons' hazard back over bins [start, stop).
+    """Pull gradients back over the bins [start, stop) that `mesoscopic.forward` has just taped.
 
     Parameters
     ----------
-    S_final : (L,)
-        Survival of every cohort after its last tracked bin (`S` of the forward sweep once it has passed).
-    n_bar_gradient, h_unseen_gradient : (L - window,)
-        dL/dn̄ and dL/dh.
-    g_S : (L,), g_lump : (2,), updated
-        Adjoints of the state; zero before the last bin.
-    g_n, g_H : (L,), updated
-    g_scalars : (2,), updated
-        Gradients of the offset ϑ - ln Δt and of the leak γ.
+    S_final : (K, n_history + stop - start)
+        S of the forward sweep at `stop`: of every cohort that has left the window, its last survival.
+    g_n_bar, g_variance : (K, stop - start), g_h_unseen : (K, ≤ T)
+        Gradients of what the sweep returns.
+    g_H_end, g_gap_end : (K, stop - start)
+        Gradients of H and τ_m dH/dt predicted for the end of the bin, from recorded neurons.
+    g_S, g_L : (K, n_history + stop - start), g_free : (K, 4), g_expected, g_f : (K,), updated
+        Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_f is that of
+        the correction f of the bin before.
+    g_n, g_release, g_stimulus, g_drive, g_H, g_step : updated
     """
+    K = windows.size
+    n_unseen = h_unseen.shape[1]
+    w0, w1 = step.weight_start, step.weight_end
+    delay_bins, refractory_bins, release_bins = step.delay_bins, step.refractory_bins, step.release_bins
+    offsets, leaks, curvatures, n_neurons = step.log_hazard_offset, step.leak, step.curvature, step.n_neurons
+    u_rest, tau_m, feedback, feedback_gap = step.u_rest, step.tau_m, step.feedback, step.feedback_gap
+    release_slope, partly_released, young_power = step.release_slope, step.partly_released, step.young_power
+    weight_a, weight_b_start, weight_b_end = step.weight_a, step.weight_b_start, step.weight_b_end
+    youngs, young_slopes = leaks**young_power, young_power * leaks ** (young_power - 1.0)
+    g_feedback, g_feedback_gap, g_release_slope = g_step.feedback, g_step.feedback_gap, g_step.release_slope
+    g_tau_m, g_u_rest, g_leaks = g_step.tau_m, g_step.u_rest, g_step.leak
+    g_curvatures, g_offsets = g_step.curvature, g_step.log_hazard_offset
+    g_surprise = np.empty(K)
     for t in range(stop - 1, start - 1, -1):
-        oldest = t - window
-        first = max(oldest, 0)
-        last = max(t - r, first)
         row = t - start
-        split = min(max(window, first), last)
-        old, young, recent = first - oldest, split - oldest, last - oldest
-        if t < window:
-            total, total_leak = retreat_cohorts(
-                n[first:last], H[first + r : last + r], decay[old:recent], decay_slope[old:recent],
-                tape_S[row, old:recent], tape_q[row, old:recent], tape_slope[row, old:recent], 0.0, 0.0, 0.0, 0.0,
-                g_S[first:last], g_n[first:last], g_H[first + r : last + r],
+        m_row = row * K
+        here = n_history + t
+        g_surprise[:] = 0.0
+        # the prediction of the next bin's counts, and the correction f: forward's last two loops
+        for k in range(K):
+            m_tape = m_row + k
+            log_f = correction(k, t, surprise, feedback)
+            f = math.exp(log_f)
+            share = records[m_tape, W] / records[m_tape, V]
+            missing = n_neurons[k] - records[m_tape, M] + records[m_tape, P] - n[k, here]
+            due = f * records[m_tape, B1] + share * missing
+            g_due = g_expected[k] if 0.0 < due < n_neurons[k] else 0.0
+            g_log_f = f * (g_f[k] + g_due * records[m_tape, B1])
+            if not -LARGEST_CORRECTION < log_f < LARGEST_CORRECTION:
+                g_log_f = 0.0
+            for b in range(K):
+                g_surprise[b] += feedback[k, b] * g_log_f
+                g_feedback[k, b] += surprise[b, t] * g_log_f
+            g_n[k, here] -= g_due * share
+            g_expected[k] = g_due  # kept for the sums below
+        for k in range(K):
+            window, r, R = windows[k], refractory_bins[k], release_bins[k]
+            offset, leak, curvature, N = offsets[k], leaks[k], curvatures[k], n_neurons[k]
+            m_tape = m_row + k
+            mass, fired_free, mass_free, square_free = records[m_tape, M], records[m_tape, W], records[m_tape, V], records[m_tape, Q2]
+            # forward again: potentials
+            f_in = 1.0
+            if t > 0:
+                f_in = math.exp(correction(k, t - 1, surprise, feedback))
+            f_now = math.exp(correction(k, t, surprise, feedback))
+            external = u_rest[k] + stimulus[k, t]
+            mu = external + tau_m[k] * drive[k, t]
+            gap_end = external + tau_m[k] * drive[k, t + 1] - H[k, t + 1]
+            H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
+            a0, a1 = curvature * (mu - H[k, t]), curvature * gap_end
+            # gradients of the sums
+            share = fired_free / mass_free
+            missing = N - mass
+            g_due = g_expected[k]
+            g_rate = g_due * f_now
+            g_mean, g_var = g_n_bar[k, row] + g_variance[k, row], g_variance[k, row]
+            g_share = g_mean * missing + g_due * (missing + records[m_tape, P] - n[k, here])
+            g_fired = g_mean + g_due * share
+            g_mass = -(g_mean + g_due) * share + g_var * square_free / mass_free
+            g_fired_free = (g_share - 2.0 * g_var * fired_free) / mass_free
+            g_mass_free = (
+                -g_share * share / mass_free
+                + g_var * (fired_free * fired_free + missing * square_free) / (mass_free * mass_free)
+            )
+            g_square = -g_var
+            g_square_free = g_var * (1.0 - missing / mass_free)
+            # the oldest cohort becomes free
+            own = row + n_history
+            count = window - r - 1
+            n_old = min(max(window - t, 0), count) if t < n_unseen else 0
+            first, last, middle = own - window, own - r - 1, own - window + n_old
+            ahead = here - own
+            S_out = S_final[k, first]
+            leaving = S_out * n[k, ahead + first]
+            g_x_out, g_z_out, g_y_out = g_free[k, 0], g_free[k, 1], g_free[k, 2]
+            G_out = decay[k, 0] * release[k, ahead + R + first]
+            g_leaving = g_x_out + S_out * g_z_out + G_out * g_y_out
+            g_S[k, first] += g_leaving * n[k, ahead + first] + leaving * g_z_out
+            g_n[k, ahead + first] += g_leaving * S_out
+            g_release[k, ahead + R + first] += g_y_out * leaving * decay[k, 0]
+            g_leak = g_y_out * leaving * decay_slope[k, 0] * release[k, ahead + R + first]
+            # free neurons
+            c = kept((f_in - 1.0) * w1 * records[m_tape, L_FREE])
+            x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
+            G = y / (x + TINY)
+            H_start = H[k, t] - offset
+            L_free = integrated_hazard(H_end - offset - leak * G)
+            q = exp(
+                -(
+                    w0 * integrated_hazard(H_start - G) * tilt(-a0 - curvature * G)
+                    + w1 * L_free * tilt(a1 + curvature * leak * G)
+                )
+            )
+            p = 1.0 - q
+            g_x = g_x_out * q + g_fired * p + g_mass + g_fired_free * p + g_mass_free + g_rate * L_free * q
+            g_x += p * p * (g_square + g_square_free)
+            g_z = g_z_out * q * q - g_fired_free * p - g_mass_free - g_square_free * p * p
+            g_y = g_y_out * q * leak
+            g_leak += g_y_out * y * q
+            g_p = g_fired * x + g_fired_free * (x - z) + 2.0 * p * (g_square * x + g_square_free * (x - z))
+            g_p -= g_x_out * x + 2.0 * q * g_z_out * z + g_y_out * y * leak + g_rate * L_free * x
+            g_L_free = g_free[k, 3] + g_rate * q * x
+            g_fired_old, g_mass_old = g_fired, g_mass
+            if t < n_unseen:
+                g_h = g_h_unseen[k, t]
+                if t < window:
+                    unseen_mass = TINY + x
+                    for j in range(n_old):
+                        S_in, L_in = tape_S[m_tape, j], tape_L[m_tape, j + 1]
+                        unseen_mass += S_in * kept((f_in - 1.0) * w1 * L_in) * n[k, ahead + first + j]
+                    if t < r + 1:
+                        unseen_mass += tape_S[m_tape, count] * n[k, ahead + last]
+                    for s in range(last + 1, own - t):
+                        unseen_mass += n[k, ahead + s]
+                    g_p += g_h * x / unseen_mass
+                    g_x += g_h * (p - h_unseen[k, t]) / unseen_mass
+                    g_fired_old += g_h / unseen_mass
+                    g_mass_old -= g_h * h_unseen[k, t] / unseen_mass
+                else:
+                    g_p += g_h
+            (
+                g_free[k, 0], g_free[k, 1], g_free[k, 2], g_free[k, 3], g_f_in, g_H_start, g_end, g_a0, g_a1,
+                g_curvature, g_leak_free,
+            ) = retreat_free(
+                records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, L_FREE], f_in, H_start, H_end - offset, a0, a1, curvature, leak,
+                w0, w1, g_x, g_z, g_y, g_p, g_L_free,
             )  # fmt: skip
-            g_H[t] += total
-            g_scalars[0] -= total
-            g_scalars[1] += total_leak
-            continue
-        M, W, V, x, z, q, slope, mass_unseen = tape_sums[row, 0], tape_sums[row, 1], tape_sums[row, 2], tape_sums[row, 3], tape_sums[row, 4], tape_sums[row, 5], tape_sums[row, 6], tape_sums[row, 7]  # fmt: skip # noqa: E501
-        p = 1.0 - q
-        # the oldest cohort becomes free
-        leaving = S_final[first]
-        g_x_new, g_z_new = g_lump[0], g_lump[1]
-        g_S[first] += n[first] * (g_x_new + 2.0 * leaving * g_z_new)
-        g_n[first] += leaving * (g_x_new + leaving * g_z_new)
-        g_x = g_x_new * q
-        g_z = g_z_new * q * q
-        g_q = g_x_new * x + g_z_new * 2.0 * z * q
-        # n̄ = P + W / V (N - M)
-        g = n_bar_gradient[t - window]
-        missing = n_neurons - M
-        g_P = g
-        g_W = g * missing / V
-        g_V = -g * W * missing / (V * V)
-        g_M = -g * W / V
-        g_P0 = g_P
-        g_M0 = g_M
-        g_h = h_unseen_gradient[t - window]
-        if t < 2 * window:
-            g_P0 += g_h / mass_unseen
-            g_M0 -= g_h * h_unseen[t - window] / mass_unseen
-            g_x += g_P0 * p + g_M0
-            g_q -= g_P0 * x
-        else:
-            g_x += g_P * p + g_M
-            g_q -= g_P * x + g_h
-        g_x += g_W * p + g_V
-        g_z -= g_W * p + g_V
-        g_q -= g_W * (x - z)
-        for s in range(last, t):
-            g_n[s] += g_M0 if s < window else g_M
-        total0, total_leak0 = retreat_cohorts(
-            n[first:split], H[first + r : split + r], decay[old:young], decay_slope[old:young],
-            tape_S[row, old:young], tape_q[row, old:young], tape_slope[row, old:young], g_P0, g_M0, g_W, g_V,
-            g_S[first:split], g_n[first:split], g_H[first + r : split + r],
-        )  # fmt: skip
-        total, total_leak = retreat_cohorts(
-            n[split:last], H[split + r : last + r], decay[young:recent], decay_slope[young:recent],
-            tape_S[row, young:recent], tape_q[row, young:recent], tape_slope[row, young:recent], g_P, g_M, g_W, g_V,
-            g_S[split:last], g_n[split:last], g_H[split + r : last + r],
-        )  # fmt: skip
-        total += total0 - g_q * slope  # dq/du = -dp/du
-        g_H[t] += total
-        g_scalars[0] -= total
-        g_scalars[1] += total_leak + total_leak0
-        if t == window:  # the neurons that the history leaves unexplained: x = max(N - Σ S n, 0), z = x S_oldest / 2
-            oldest_survival = tape_S[row, 0] if last > first else 1.0
-            g_S[0] += 0.5 * x * g_z
-            if x > 0.0:
-                g_explained = -(g_x + 0.5 * oldest_survival * g_z)
-                for s in range(first, t):
-                    survival = tape_S[row, s - oldest] if s < last else 1.0
-                    g_S[s] += g_explained * n[s]
-                    g_n[s] += g_explained * survival
-            g_lump[0] = 0.0
-            g_lump[1] = 0.0
-        else:
-            g_lump[0] = g_x
-            g_lump[1] = g_z
+            g_leak += g_leak_free
+            # younger neurons are mass only
+            for s in range(last + 2, own):
+                g_n[k, ahead + s] += g_mass_old if s < own - t else g_mass
+            # ages r and r + 1
+            young = youngs[k]
+            newborn = release[k, ahead + R + last]
+            L_a, L_b = newborn_hazards(
+                mu, H[k, t], H_end, newborn, decay[k, count], young, release_slope[k], R > r, offset
+            )
+            g_L_a = 0.0
+            if r > 0:
+                q_a = exp(-weight_a[k] * L_a)
+                p_a = 1.0 - q_a
+                g_fired_a, g_mass_a = (g_fired_old, g_mass_old) if t < r else (g_fired, g_mass)
+                g_rate_a = g_rate * partly_released[k]
+                m = n[k, ahead + last + 1]
+                g_n[k, ahead + last + 1] += p_a * (g_fired_a + p_a * g_square) + g_mass_a + g_rate_a * L_a * q_a
+                g_p_a = m * (g_fired_a + 2.0 * p_a * g_square - g_rate_a * L_a) - g_S[k, last + 1]
+                g_L_a += g_p_a * q_a * weight_a[k] + g_rate_a * q_a * m
+                g_S[k, last + 1] = 0.0
+            q_b = exp(-(weight_b_start[k] * L_a + weight_b_end[k] * L_b))
+            p_b = 1.0 - q_b
+            survival = tape_S[m_tape, count]
+            m = survival * n[k, ahead + last]
+            alive = 1.0 - survival
+            g_fired_b, g_mass_b = (g_fired_old, g_mass_old) if t < r + 1 else (g_fired, g_mass)
+            g_kept = g_S[k, last] + g_rate * L_b * n[k, ahead + last]
+            per_mass = g_mass_b + p_b * (g_fired_b + p_b * g_square)
+            per_free = g_mass_free + p_b * (g_fired_free + p_b * g_square_free)
+            g_n[k, ahead + last] += survival * (per_mass + alive * per_free + g_rate * L_b * q_b)
+            g_p_b = m * (
+                g_fired_b + 2.0 * p_b * g_square + alive * (g_fired_free + 2.0 * p_b * g_square_free)
+            ) - g_kept * survival
+            g_S[k, last] = g_kept * q_b + n[k, ahead + last] * (per_mass + (alive - survival) * per_free)
+            g_L_b = g_L[k, last] + g_rate * q_b * m + g_p_b * q_b * weight_b_end[k]
+            g_L[k, last] = 0.0
+            g_L_a += g_p_b * q_b * weight_b_start[k]
+            # newborn_hazards
+            g_u = g_L_a * min(L_a, LARGEST_CURVED_HAZARD)
+            g_mu = g_u * (1.0 - young)
+            g_leak -= g_u * mu * young_slopes[k]
+            g_offset = -g_u - g_H_start
+            g_u = g_L_b * min(L_b, LARGEST_CURVED_HAZARD)
+            g_end += g_u
+            if R > r:
+                at_release = H[k, t] + release_slope[k] * (mu - H[k, t])
+                g_at_release = -g_u * decay[k, count]
+                g_mu += g_at_release * release_slope[k]
+                g_H_start += g_at_release * (1.0 - release_slope[k])
+                g_release_slope[k] += g_at_release * (mu - H[k, t])
+            else:
+                at_release = newborn
+                g_release[k, ahead + R + last] -= g_u * decay[k, count]
+            g_leak -= g_u * decay_slope[k, count] * at_release
+            # cohorts
+            for part in range(2):
+                if part == 0:
+                    lo, hi, g_fired_part, g_mass_part = 0, n_old, g_fired_old, g_mass_old
+                else:
+                    lo, hi, g_fired_part, g_mass_part = n_old, count, g_fired, g_mass
+                if lo == hi:
+                    continue
+                gH, g_start, g_stop, gf, g_curved, g_per_leak, g_decay = retreat_cohorts(
+                    k, k, m_tape, m_tape + K, ahead + first + lo, first + lo, ahead + R + first + lo, lo, hi - lo,
+                    n, release, decay, decay_slope, f_in, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
+                    g_fired_part, g_mass_part, g_fired_free, g_mass_free, g_square, g_square_free, g_rate,
+                    g_S, g_L, g_n, g_release,
+                )  # fmt: skip
+                g_end += gH
+                g_a0 += g_start
+                g_a1 += g_stop
+                g_f_in += gf
+                g_curvature += g_curved
+                g_leak += g_decay - g_per_leak / (leak * leak)
+            # potentials
+            g_offset -= g_end
+            g_end += g_H_end[k, row]
+            g_gap = g_a1 * curvature + g_gap_end[k, row]
+            g_mu += g_a0 * curvature
+            g_curvature += g_a0 * (mu - H[k, t]) + g_a1 * gap_end
+            for b in range(K):
+                g_surprise[b] -= feedback[k, b] * g_end + feedback_gap[k, b] * g_gap
+                g_feedback[k, b] -= g_end * surprise[b, t]
+                g_feedback_gap[k, b] -= g_gap * surprise[b, t]
+            g_H[k, t + 1] += g_end - g_gap
+            g_H[k, t] += g_H_start - g_a0 * curvature
+            g_drive[k, t + 1] += g_gap * tau_m[k]
+            g_drive[k, t] += g_mu * tau_m[k]
+            g_tau_m[k] += g_gap * drive[k, t + 1] + g_mu * drive[k, t]
+            g_u_rest[k] += g_gap + g_mu
+            g_stimulus[k, t] += g_gap + g_mu
+            g_leaks[k] += g_leak
+            g_curvatures[k] += g_curvature
+            g_offsets[k] += g_offset
+            g_f[k] = g_f_in
+        for b in range(K):
+            if delay_bins[b] == 0:
+                g_n[b, here] += g_surprise[b]
+                g_expected[b] = -g_surprise[b]
+            else:
+                g_expected[b] = 0.0

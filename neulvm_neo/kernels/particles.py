@@ -1,10 +1,10 @@
 """Bootstrap particle filter on the mesoscopic state: all particles advance through one trial in one compiled loop.
 
-A particle holds, per population, its recent cohorts (count n, survival S, potential at release), the free neurons' sums
-x and z, the filtered activity I and the never-reset potential H. In bin t it is weighted by the probability of the
-recorded spikes, then draws its own n_t ~ Binomial(N, n̄_t/N). Cohort arrays are (particle, population, age) with the
-oldest cohort first, sliding in a
-buffer longer than the window.
+A particle holds, per population, its recent cohorts (count n, survival S, hazard L, potential at release), the free
+neurons' sums, the filtered activity I and the never-reset potential H (see `mesoscopic`). In bin t it is weighted by
+the probability of the recorded spikes, then draws its own n_t ~ Binomial(N, n̄_t/N). Rows of the cohort arrays are
+particle · K + population, for the generations before and after resampling one above the other; columns slide in a
+buffer longer than the window, the oldest cohort first.
 """
 
 import math
@@ -12,59 +12,60 @@ import math
 import numpy as np
 from numba import njit
 
-from .elementary import exp, integrated_hazard, log_one_minus_exp
-from .mesoscopic import TINY, advance_cohorts
+from .elementary import integrated_hazard, log_one_minus_exp
+from .mesoscopic import (
+    B1, N_RECORDS, REFRACTORY, RELEASE, SIZE, M, P, V, W, advance_population, constants, expect_next,
+    LARGEST_CORRECTION, tilt,
+)  # fmt: skip
 from .observed import CERTAINTY, CONTAMINATION_RATE
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def systematic_resample(weights, u, ancestors):
     """Ancestor of every particle by systematic resampling with one uniform number `u`; `weights` sum to 1."""
-    P = weights.size
+    n_particles = weights.size
     total = weights[0]
     i = 0
-    for p in range(P):
-        position = (p + u) / P
-        while position > total and i < P - 1:
+    for p in range(n_particles):
+        position = (p + u) / n_particles
+        while position > total and i < n_particles - 1:
             i += 1
             total += weights[i]
         ancestors[p] = i
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def recorded_hazard(age, at_release, H_start, H_end, gap_end, mu, k, step):
+    """Hazard integrated over a bin of a recorded neuron of population k, -1 while it cannot fire; see `observed`."""
+    r, offset, curvature = step.refractory_bins[k], step.log_hazard_offset[k], step.curvature[k]
+    if age < r or (age == r and step.weight_a[k] == 0.0):
+        return -1.0
+    leak = step.leak[k]
+    if age <= r + 1:
+        L_a = integrated_hazard((1.0 - leak ** step.young_power[k]) * mu - offset)
+        if age == r:
+            return step.weight_a[k] * L_a
+        if step.release_bins[k] > r:
+            at_release = H_start + step.release_slope[k] * (mu - H_start)
+        L_b = integrated_hazard(H_end - offset - leak ** (age - step.decay_origin[k]) * at_release)
+        return step.weight_b_start[k] * L_a + step.weight_b_end[k] * L_b
+    G = leak ** (age - step.decay_origin[k]) * at_release
+    x = step.weight_end * integrated_hazard(H_end - offset - G) * tilt(curvature * (gap_end + G))
+    if step.weight_start > 0.0:
+        x += (
+            step.weight_start
+            * integrated_hazard(H_start - offset - G / leak)
+            * tilt(-curvature * (mu - H_start + G / leak))
+        )
+    return x
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def bootstrap(
-    rng,
-    spiking,
-    labels,
-    stimulus,
-    leak,
-    drive_gain,
-    synaptic_gain,
-    synaptic_decay,
-    J,
-    u_rest,
-    offset,
-    refractory,
-    delay,
-    n_neurons,
-    bin_size,
-    floor,
-    decay,
-    first_history,
-    history_n,
-    history_S,
-    history_H,
-    history_lump,
-    lag,
-    resample_below,
-    log_increment,
-    mean,
-    mean_square,
-    mean_n_bar,
-    path_n,
-    path_ancestor,
-    weights,
-):
+    rng, spiking, labels, stimulus, step, windows, decay, floor,
+    first_history, history_n, history_H, history_S, history_L, history_free, lag, resample_below,
+    log_increment, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
+):  # fmt: skip
     """Run the filter over one trial.
 
     Parameters
@@ -73,216 +74,235 @@ def bootstrap(
     spiking : (T, n_observed) bool
     labels : (n_observed,) int
     stimulus : (T, K), mV
-    decay : (K, window)
-        `mesoscopic.decay_by_age` of every population.
-    first_history : (P,) int
+    step : discretization.Step
+    windows, decay
+        As in `mesoscopic.forward`; decay has as many columns as history_S.
+    floor : (K,)
+        Smallest expected count.
+    first_history : (n_particles,) int
         Which of the histories below each particle starts from.
-    history_n, history_H : (M, K); history_S : (M, K, window); history_lump : (M, K, 2)
-        Stationary states before the first bin.
+    history_n, history_H : (n_histories, K); history_S, history_L : (n_histories, K, length);
+    history_free : (n_histories, K, 4)
+        Stationary states before the first bin, with the youngest cohort last.
     lag : int
-        Fixed lag of the smoothed moments, in bins, below the window.
+        Fixed lag of the smoothed moments, in bins, below `length`.
     resample_below : float
         Resample when the effective sample size falls below this fraction of the particles.
     log_increment : (T,), filled
         log p(y_t | y_<t).
     mean, mean_square, mean_n_bar : (T, K), filled
         Fixed-lag smoothed moments of n, and the filtered mean of n̄.
-    path_n : (T, P, K) float32 and path_ancestor : (T, P) int32, filled if not empty
+    path_n : (T, n_particles, K) float32 and path_ancestor : (T, n_particles) int32, filled if not empty
         Counts, and the particle of bin t - 1 that each particle of bin t descends from.
-    weights : (P,), filled
+    weights : (n_particles,), filled
         Weights after the last bin.
     """
     T, n_observed = spiking.shape
-    P = weights.size
-    K = leak.size
-    window = decay.shape[1]
-    capacity = 2 * window
+    n_particles = weights.size
+    K, length = history_S.shape[1], history_S.shape[2]
+    rows = n_particles * K
+    capacity = 2 * length
     keep_paths = path_n.shape[0] > 0
-    n = np.zeros((2, P, K, capacity))
-    S = np.ones((2, P, K, capacity))
-    release = np.zeros((2, P, K, capacity))
-    H = np.zeros((2, P, K))
-    current = np.zeros((2, P, K))
-    lump = np.zeros((2, P, K, 2))
-    release_observed = np.zeros((2, P, n_observed))
-    n_bar = np.zeros((2, P, K))
-    h_unseen = np.zeros((P, K))
+    c = constants(step, windows)
+    delay, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
+    u_rest, tau_m, leak, J, n_neurons = step.u_rest, step.tau_m, step.leak, step.J, step.n_neurons
+    synaptic_decay, arrive_before, arrive_now = step.synaptic_decay, step.arrive_before, step.arrive_now
+    by_current, by_before, by_now = step.by_current, step.by_before, step.by_now
+    release_by_current, release_by_before, release_by_now = (
+        step.release_by_current, step.release_by_before, step.release_by_now
+    )  # fmt: skip
+    kept = leak**step.release_fraction
+    per_spike = 1.0 / (n_neurons * step.bin_size)
+    # the state of all particles, before and after resampling
+    n, S = np.zeros((2 * rows, capacity)), np.ones((2 * rows, capacity))
+    L, release = np.zeros((2 * rows, capacity)), np.zeros((2 * rows, capacity))
+    free, due = np.empty((2 * rows, 4)), np.empty((2 * rows, N_RECORDS))
+    H, current, n_bar = np.empty(2 * rows), np.empty(2 * rows), np.empty(2 * rows)
+    expected, log_f = np.empty(2 * rows), np.zeros(2 * rows)
+    at_release = np.zeros((2 * n_particles, n_observed))
+    # scratch: potentials of the bin, h_unseen, tapes that nobody reads
+    mu, H_end, gap_end, h_unseen = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
+    tape_S, tape_L, tape_p = np.empty((1, length)), np.empty((1, length)), np.empty((1, length))
+    before, now, current_end = np.empty(K), np.empty(K), np.empty(K)
     last_spike = np.full(n_observed, -1)
     unseen = np.zeros(K, dtype=np.int64)
     for i in range(n_observed):
         unseen[labels[i]] += 1
-    log_weight = np.zeros(P)
-    ancestors = np.arange(P)
-    contamination = CONTAMINATION_RATE * bin_size
+    log_weight = np.zeros(n_particles)
+    ancestors = np.arange(n_particles)
+    contamination = CONTAMINATION_RATE * step.bin_size
     log_contamination = log_one_minus_exp(contamination)
-    now = 0
-    for p in range(P):
-        m = first_history[p]
-        weights[p] = 1.0 / P
+    for p in range(n_particles):
+        h = first_history[p]
+        weights[p] = 1.0 / n_particles
         for k in range(K):
-            H[0, p, k] = history_H[m, k]
-            current[0, p, k] = history_n[m, k] / (n_neurons[k] * bin_size)
-            lump[0, p, k, 0] = history_lump[m, k, 0]
-            lump[0, p, k, 1] = history_lump[m, k, 1]
-            for j in range(window):
-                n[0, p, k, j] = history_n[m, k]
-                S[0, p, k, j] = history_S[m, k, j]
-                release[0, p, k, j] = history_H[m, k]
+            i = p * K + k
+            H[i] = history_H[h, k]
+            current[i] = history_n[h, k] * per_spike[k]
+            expected[i] = history_n[h, k]
+            free[i] = history_free[h, k]
+            n[i, :length] = history_n[h, k]
+            S[i, :length] = history_S[h, k]
+            L[i, :length] = history_L[h, k]
+            release[i, :] = history_H[h, k]
+    generation = 0
     off = 0
     for t in range(T):
-        # potentials, expected counts
-        for p in range(P):
+        own = off + length  # column of the cohort of bin t
+        base = generation * rows
+        # potentials and expected counts
+        for p in range(n_particles):
+            first = base + p * K
             for b in range(K):
-                activity = n[now, p, b, off + window - 1 - delay[b]] / (n_neurons[b] * bin_size)
-                current[now, p, b] = synaptic_decay[b] * current[now, p, b] + (1.0 - synaptic_decay[b]) * activity
+                i = first + b
+                before[b] = n[i, own - delay[b] - 1] * per_spike[b]
+                now[b] = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
+                current_end[b] = synaptic_decay[b] * current[i] + arrive_before[b] * before[b] + arrive_now[b] * now[b]
             for k in range(K):
-                total = 0.0
+                i = first + k
+                scratch = p * K + k
+                external = u_rest[k] + stimulus[t, k]
+                start, end, potential = 0.0, 0.0, leak[k] * H[i] + (1.0 - leak[k]) * external
                 for b in range(K):
-                    total += J[k, b] * current[now, p, b]
-                H_t = leak[k] * H[now, p, k] + drive_gain[k] * (u_rest[k] + stimulus[t, k]) + synaptic_gain[k] * total
-                H[now, p, k] = H_t
-                r = refractory[k]
-                if r > 0:
-                    release[now, p, k, off + window - r] = H_t
-                H_t -= offset[k]
-                active = window - r
-                cohorts_n = n[now, p, k, off : off + window]
-                cohorts_S = S[now, p, k, off : off + window]
-                cohorts_release = release[now, p, k, off : off + window]
-                split = min(max(window - t, 0), active) if unseen[k] > 0 else 0
-                P0, M0, W0, V0 = advance_cohorts(
-                    cohorts_n[:split], cohorts_S[:split], cohorts_release[:split], decay[k, :split], H_t
-                )
-                fired, mass, fired_free, mass_free = advance_cohorts(
-                    cohorts_n[split:active],
-                    cohorts_S[split:active],
-                    cohorts_release[split:active],
-                    decay[k, split:active],
-                    H_t,
-                )
-                for j in range(active, window):
-                    if j < window - t:
-                        M0 += cohorts_n[j]
-                    else:
-                        mass += cohorts_n[j]
-                x, z = lump[now, p, k, 0], lump[now, p, k, 1]
-                q = exp(-integrated_hazard(H_t))
-                fire = 1.0 - q
-                unseen_fire = (P0 + fire * x) / (M0 + x + TINY) if t < window else fire
-                h_unseen[p, k] = min(max(unseen_fire, contamination), CERTAINTY)
-                fired += P0 + fire * x
-                mass += M0 + x
-                fired_free += W0 + fire * (x - z)
-                mass_free += V0 + (x - z) + TINY
-                expected = fired + fired_free / mass_free * (n_neurons[k] - mass)
-                n_bar[now, p, k] = min(max(expected, floor[k]), n_neurons[k] * (1.0 - 1e-6))
-                leaving = cohorts_S[0] * cohorts_n[0]
-                lump[now, p, k, 0] = x * q + leaving
-                lump[now, p, k, 1] = z * q * q + leaving * cohorts_S[0]
+                    start += J[k, b] * current[first + b]
+                    end += J[k, b] * current_end[b]
+                    potential += (
+                        by_current[k, b] * current[first + b] + by_before[k, b] * before[b] + by_now[k, b] * now[b]
+                    )
+                mu[scratch] = external + tau_m[k] * start
+                H_end[scratch] = potential
+                gap_end[scratch] = external + tau_m[k] * end - potential
+                expectation, _, h_unseen[scratch] = advance_population(
+                    i, k, 0, 0, t, own, 0, 0, mu[scratch], H[i], potential, gap_end[scratch], math.exp(log_f[i]),
+                    unseen[k] > 0, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p, due[i : i + 1],
+                )  # fmt: skip
+                n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
         # weights: the recorded neurons
-        for i in range(n_observed):
-            k = labels[i]
-            spike = spiking[t, i]
-            last = last_spike[i]
+        for o in range(n_observed):
+            k = labels[o]
+            spike = spiking[t, o]
+            last = last_spike[o]
             if last < 0:
-                for p in range(P):
-                    log_weight[p] += math.log(h_unseen[p, k]) if spike else math.log1p(-h_unseen[p, k])
-            elif t - last <= refractory[k]:
-                for p in range(P):
-                    log_weight[p] += log_contamination if spike else -contamination
+                for p in range(n_particles):
+                    h = min(max(h_unseen[p * K + k], contamination), CERTAINTY)
+                    log_weight[p] += math.log(h) if spike else math.log1p(-h)
             else:
-                factor = leak[k] ** (t - last - refractory[k])
-                if spike:
-                    for p in range(P):
-                        u = H[now, p, k] - offset[k] - factor * release_observed[now, p, i]
-                        log_weight[p] += log_one_minus_exp(integrated_hazard(u))
-                else:
-                    for p in range(P):
-                        log_weight[p] -= integrated_hazard(
-                            H[now, p, k] - offset[k] - factor * release_observed[now, p, i]
-                        )
+                for p in range(n_particles):
+                    i, scratch = base + p * K + k, p * K + k
+                    x = recorded_hazard(
+                        t - last, at_release[generation * n_particles + p, o], H[i], H_end[scratch], gap_end[scratch],
+                        mu[scratch], k, step,
+                    )  # fmt: skip
+                    if x < 0.0:
+                        log_weight[p] += log_contamination if spike else -contamination
+                    else:
+                        log_weight[p] += log_one_minus_exp(x) if spike else -x
             if spike:
                 if last < 0:
                     unseen[k] -= 1
-                last_spike[i] = t
-            if t - last_spike[i] == refractory[k] and last_spike[i] >= 0:
-                for p in range(P):
-                    release_observed[now, p, i] = H[now, p, k]
+                last_spike[o] = t
         largest = log_weight.max()
         total = 0.0
-        for p in range(P):
+        for p in range(n_particles):
             weights[p] *= math.exp(log_weight[p] - largest)
             log_weight[p] = 0.0
             total += weights[p]
         log_increment[t] = largest + math.log(total)
         square = 0.0
-        for p in range(P):
+        for p in range(n_particles):
             weights[p] /= total
             square += weights[p] * weights[p]
         for k in range(K):
             total = 0.0
-            for p in range(P):
-                total += weights[p] * n_bar[now, p, k]
+            for p in range(n_particles):
+                total += weights[p] * n_bar[base + p * K + k]
             mean_n_bar[t, k] = total
         # resampling
-        if 1.0 / square < resample_below * P:
+        if 1.0 / square < resample_below * n_particles:
             systematic_resample(weights, rng.random(), ancestors)
-            new = 1 - now
-            for p in range(P):
-                a = ancestors[p]
-                weights[p] = 1.0 / P
-                for i in range(n_observed):
-                    release_observed[new, p, i] = release_observed[now, a, i]
+            generation = 1 - generation
+            base = generation * rows
+            for p in range(n_particles):
+                weights[p] = 1.0 / n_particles
+                old = (1 - generation) * n_particles + ancestors[p]
+                at_release[generation * n_particles + p] = at_release[old]
                 for k in range(K):
-                    H[new, p, k] = H[now, a, k]
-                    current[new, p, k] = current[now, a, k]
-                    n_bar[new, p, k] = n_bar[now, a, k]
-                    lump[new, p, k, 0] = lump[now, a, k, 0]
-                    lump[new, p, k, 1] = lump[now, a, k, 1]
-                    for j in range(off, off + window):
-                        n[new, p, k, j] = n[now, a, k, j]
-                        S[new, p, k, j] = S[now, a, k, j]
-                        release[new, p, k, j] = release[now, a, k, j]
-            now = new
+                    i, a = base + p * K + k, old * K + k
+                    H[i], current[i], n_bar[i] = H[a], current[a], n_bar[a]
+                    expected[i], log_f[i] = expected[a], log_f[a]
+                    for j in range(4):
+                        free[i, j] = free[a, j]
+                    for j in range(N_RECORDS):
+                        due[i, j] = due[a, j]
+                    for j in range(off, off + length):
+                        n[i, j], S[i, j], L[i, j], release[i, j] = n[a, j], S[a, j], L[a, j], release[a, j]
             if keep_paths:
                 path_ancestor[t, :] = ancestors
         elif keep_paths:
-            for p in range(P):
+            for p in range(n_particles):
                 path_ancestor[t, p] = p
-        # every particle draws its counts
-        if off + window == capacity:
-            for p in range(P):
-                for k in range(K):
-                    for j in range(window):
-                        n[now, p, k, j] = n[now, p, k, off + j]
-                        S[now, p, k, j] = S[now, p, k, off + j]
-                        release[now, p, k, j] = release[now, p, k, off + j]
+        if own == capacity:
+            for i in range(base, base + rows):
+                for j in range(length):
+                    n[i, j], S[i, j], L[i, j] = n[i, off + j], S[i, off + j], L[i, off + j]
+                    release[i, j] = release[i, off + j]
             off = 0
-        for p in range(P):
-            for k in range(K):
-                drawn = rng.binomial(n_neurons[k], n_bar[now, p, k] / n_neurons[k])
-                n[now, p, k, off + window] = drawn
-                S[now, p, k, off + window] = 1.0
-                if refractory[k] == 0:
-                    release[now, p, k, off + window] = H[now, p, k]
+            own = length
+        # every particle draws its counts and completes its bin
+        for p in range(n_particles):
+            first = base + p * K
+            for b in range(K):
+                i = first + b
+                drawn = rng.binomial(n_neurons[b], n_bar[i] / n_neurons[b])
+                n[i, own] = drawn
+                S[i, own] = 1.0
                 if keep_paths:
-                    path_n[t, p, k] = drawn
+                    path_n[t, p, b] = drawn
+                before[b] = n[i, own - delay[b] - 1] * per_spike[b]
+                now[b] = n[i, own - delay[b]] * per_spike[b]
+            for k in range(K):
+                i = first + k
+                external = u_rest[k] + stimulus[t, k]
+                at_end = leak[k] * H[i] + (1.0 - leak[k]) * external
+                at_birth = kept[k] * H[i] + (1.0 - kept[k]) * external
+                change = 0.0
+                for b in range(K):
+                    activity = current[first + b]
+                    at_end += by_current[k, b] * activity + by_before[k, b] * before[b] + by_now[k, b] * now[b]
+                    at_birth += (
+                        release_by_current[k, b] * activity
+                        + release_by_before[k, b] * before[b]
+                        + release_by_now[k, b] * now[b]
+                    )
+                    if delay[b] == 0:
+                        change += feedback[k, b] * (n[first + b, own] - expected[first + b])
+                log_f[i] = min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+                H[i] = at_end
+                R = int(c[k, RELEASE])
+                release[i, own - R] = at_birth
+                for o in range(n_observed):
+                    if labels[o] == k and last_spike[o] >= 0 and t - last_spike[o] == R:
+                        at_release[generation * n_particles + p, o] = at_birth
+            for k in range(K):
+                i = first + k
+                current[i] = synaptic_decay[k] * current[i] + arrive_before[k] * before[k] + arrive_now[k] * now[k]
+                expected[i] = expect_next(i, log_f[i], n[i, own], c[k, SIZE], due)
         off += 1
         # fixed-lag smoothing: the count of bin t - lag is carried along by every particle
         if t >= lag:
-            _moments(n[now], weights, off + window - 1 - lag, mean[t - lag], mean_square[t - lag])
+            _moments(n, base, weights, off + length - 1 - lag, mean[t - lag], mean_square[t - lag])
     for t in range(max(T - lag, 0), T):
-        _moments(n[now], weights, off + window - (T - t), mean[t], mean_square[t])
+        _moments(n, base, weights, off + length - (T - t), mean[t], mean_square[t])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _moments(n, weights, position, mean, mean_square):
-    P, K, _ = n.shape
+def _moments(n, base, weights, position, mean, mean_square):
+    K = mean.size
     for k in range(K):
         first = 0.0
         second = 0.0
-        for p in range(P):
-            value = n[p, k, position]
+        for p in range(weights.size):
+            value = n[base + p * K + k, position]
             first += weights[p] * value
             second += weights[p] * value * value
         mean[k] = first

@@ -1,7 +1,9 @@
-"""Never-reset potential H of every population from the spike counts: forward sweep and its adjoint.
+"""Never-reset potential of every population from the spike counts: forward sweep and its adjoint.
 
-Arrays are (n_populations, n_bins), population first, so that later loops over cohorts are contiguous. Bins 0 …
-n_history - 1 are the history.
+Arrays are (n_populations, …), population first, so that later loops over cohorts are contiguous. Counts `n` and release
+potentials `release` are per bin and begin with the bins of the history, `n_history` of them; the filtered activity I
+(Hz), the synaptic drive Σ_b J_ab I_b (mV Hz) and the potential H (mV) are per edge and begin with the left edge of bin
+0. `step` is a `discretization.Step`, `g_step` one with its gradients.
 """
 
 import numpy as np
@@ -9,132 +11,114 @@ from numba import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def forward(
-    n,
-    stimulus,
-    leak,
-    drive_gain,
-    synaptic_gain,
-    synaptic_decay,
-    J,
-    u_rest,
-    delay_bins,
-    n_neurons,
-    bin_size,
-    filtered,
-    H,
-):
-    """Fill `filtered` (I, Hz) and `H` (mV), both (K, L).
+def forward(n, stimulus, step, n_history, current, drive, H, release):
+    """Fill `current`, `drive`, `H` (K, T + 1) and `release` (K, n_history + T); equations in `discretization.Step`.
 
-    I_b ← e_b I_b + (1 - e_b) A_b(t - 1 - d_b);   H_a ← γ_a H_a + g_a (U_a + R I_a) + c_a Σ_b J_ab I_b   (Wang et al.
-    2022, eq. 5, never reset). Before the first bin the network rests at the fixed point of the first history bin.
+    Before bin 0 the activity has been n[:, 0] and the stimulus stimulus[:, 0] for ever.
     """
-    K, L = n.shape
-    previous_I = np.empty(K)
-    previous_H = np.empty(K)
+    K, T = stimulus.shape
+    per_spike = 1.0 / (step.n_neurons * step.bin_size)
     for b in range(K):
-        previous_I[b] = n[b, 0] / (n_neurons[b] * bin_size)
-    for a in range(K):
-        current = 0.0
+        current[b, 0] = n[b, 0] * per_spike[b]
+    for k in range(K):
+        total = 0.0
         for b in range(K):
-            current += J[a, b] * previous_I[b]
-        previous_H[a] = (drive_gain[a] * (u_rest[a] + stimulus[a, 0]) + synaptic_gain[a] * current) / (1.0 - leak[a])
-    for t in range(L):
+            total += step.J[k, b] * current[b, 0]
+        drive[k, 0] = total
+        H[k, 0] = step.u_rest[k] + stimulus[k, 0] + step.tau_m[k] * total
+        release[k, :n_history] = H[k, 0]
+    before, now = np.empty(K), np.empty(K)
+    for t in range(T):
         for b in range(K):
-            source = max(t - 1 - delay_bins[b], 0)
-            activity = n[b, source] / (n_neurons[b] * bin_size)
-            previous_I[b] = synaptic_decay[b] * previous_I[b] + (1.0 - synaptic_decay[b]) * activity
-            filtered[b, t] = previous_I[b]
-        for a in range(K):
-            current = 0.0
-            for b in range(K):
-                current += J[a, b] * previous_I[b]
-            previous_H[a] = (
-                leak[a] * previous_H[a] + drive_gain[a] * (u_rest[a] + stimulus[a, t]) + synaptic_gain[a] * current
+            last = n_history + t - step.delay_bins[b]
+            before[b] = n[b, max(last - 1, 0)] * per_spike[b]
+            now[b] = n[b, max(last, 0)] * per_spike[b]
+            current[b, t + 1] = (
+                step.synaptic_decay[b] * current[b, t] + step.arrive_before[b] * before[b] + step.arrive_now[b] * now[b]
             )
-            H[a, t] = previous_H[a]
+        for k in range(K):
+            external = step.u_rest[k] + stimulus[k, t]
+            at_end = step.leak[k] * H[k, t] + (1.0 - step.leak[k]) * external
+            kept = step.leak[k] ** step.release_fraction[k]
+            at_release = kept * H[k, t] + (1.0 - kept) * external
+            total = 0.0
+            for b in range(K):
+                at_end += (
+                    step.by_current[k, b] * current[b, t] + step.by_before[k, b] * before[b] + step.by_now[k, b] * now[b]
+                )
+                at_release += (
+                    step.release_by_current[k, b] * current[b, t]
+                    + step.release_by_before[k, b] * before[b]
+                    + step.release_by_now[k, b] * now[b]
+                )
+                total += step.J[k, b] * current[b, t + 1]
+            H[k, t + 1] = at_end
+            drive[k, t + 1] = total
+            release[k, n_history + t] = at_release
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def adjoint(
-    n,
-    stimulus,
-    leak,
-    drive_gain,
-    synaptic_gain,
-    synaptic_decay,
-    J,
-    u_rest,
-    delay_bins,
-    n_neurons,
-    bin_size,
-    filtered,
-    H,
-    g_H,
-    g_n,
-    g_stimulus,
-    g_leak,
-    g_drive_gain,
-    g_synaptic_gain,
-    g_synaptic_decay,
-    g_J,
-    g_u_rest,
-):
-    """Reverse sweep of `forward`: from `g_H` (K, L) add to every other ``g_``."""
-    K, L = n.shape
-    carry_H = np.zeros(K)
-    carry_I = np.zeros(K)
-    first_I = np.empty(K)
-    for b in range(K):
-        first_I[b] = n[b, 0] / (n_neurons[b] * bin_size)
-    for t in range(L - 1, -1, -1):
-        for a in range(K):
-            g = g_H[a, t] + leak[a] * carry_H[a]
-            carry_H[a] = g
-            if t > 0:
-                previous_H = H[a, t - 1]
-            else:
-                current = 0.0
-                for b in range(K):
-                    current += J[a, b] * first_I[b]
-                previous_H = (drive_gain[a] * (u_rest[a] + stimulus[a, 0]) + synaptic_gain[a] * current) / (
-                    1.0 - leak[a]
-                )
-            g_leak[a] += g * previous_H
-            g_drive_gain[a] += g * (u_rest[a] + stimulus[a, t])
-            g_u_rest[a] += g * drive_gain[a]
-            g_stimulus[a, t] += g * drive_gain[a]
-            current = 0.0
+def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_release, g_n, g_stimulus, g_step):
+    """Reverse sweep of `forward`: from `g_drive`, `g_H` (K, T + 1) and `g_release` add to g_n, g_stimulus and g_step.
+
+    `g_H` is overwritten on the way.
+    """
+    K, T = stimulus.shape
+    per_spike = 1.0 / (step.n_neurons * step.bin_size)
+    carry = np.zeros(K)  # gradient of the filtered activity at the end of the bin
+    before, now = np.empty(K), np.empty(K)
+    g_before, g_now = np.empty(K), np.empty(K)
+    for t in range(T - 1, -1, -1):
+        for b in range(K):
+            for k in range(K):
+                carry[b] += g_drive[k, t + 1] * step.J[k, b]
+                g_step.J[k, b] += g_drive[k, t + 1] * current[b, t + 1]
+            last = n_history + t - step.delay_bins[b]
+            before[b] = n[b, max(last - 1, 0)] * per_spike[b]
+            now[b] = n[b, max(last, 0)] * per_spike[b]
+            g = carry[b]
+            g_step.synaptic_decay[b] += g * current[b, t]
+            g_step.arrive_before[b] += g * before[b]
+            g_step.arrive_now[b] += g * now[b]
+            g_before[b] = g * step.arrive_before[b]
+            g_now[b] = g * step.arrive_now[b]
+            carry[b] = g * step.synaptic_decay[b]
+        for k in range(K):
+            external = step.u_rest[k] + stimulus[k, t]
+            leak, power = step.leak[k], step.release_fraction[k]
+            kept = leak**power
+            g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
+            g_kept = g_at_release * (H[k, t] - external)
+            g_external = g_end * (1.0 - leak) + g_at_release * (1.0 - kept)
+            g_H[k, t] += g_end * leak + g_at_release * kept
+            g_step.leak[k] += g_end * (H[k, t] - external) + g_kept * power * leak ** (power - 1.0)
+            g_step.u_rest[k] += g_external
+            g_stimulus[k, t] += g_external
             for b in range(K):
-                current += J[a, b] * filtered[b, t]
-                g_J[a, b] += g * synaptic_gain[a] * filtered[b, t]
-            g_synaptic_gain[a] += g * current
+                g_step.by_current[k, b] += g_end * current[b, t]
+                g_step.by_before[k, b] += g_end * before[b]
+                g_step.by_now[k, b] += g_end * now[b]
+                g_step.release_by_current[k, b] += g_at_release * current[b, t]
+                g_step.release_by_before[k, b] += g_at_release * before[b]
+                g_step.release_by_now[k, b] += g_at_release * now[b]
+                carry[b] += g_end * step.by_current[k, b] + g_at_release * step.release_by_current[k, b]
+                g_before[b] += g_end * step.by_before[k, b] + g_at_release * step.release_by_before[k, b]
+                g_now[b] += g_end * step.by_now[k, b] + g_at_release * step.release_by_now[k, b]
         for b in range(K):
-            g = synaptic_decay[b] * carry_I[b]
-            for a in range(K):
-                g += carry_H[a] * synaptic_gain[a] * J[a, b]
-            carry_I[b] = g
-            source = max(t - 1 - delay_bins[b], 0)
-            activity = n[b, source] / (n_neurons[b] * bin_size)
-            previous_I = filtered[b, t - 1] if t > 0 else first_I[b]
-            g_synaptic_decay[b] += g * (previous_I - activity)
-            g_n[b, source] += g * (1.0 - synaptic_decay[b]) / (n_neurons[b] * bin_size)
-    # the resting state before the first bin
-    for b in range(K):
-        carry_I[b] *= synaptic_decay[b]
-    for a in range(K):
-        rest = 1.0 / (1.0 - leak[a])
-        g = leak[a] * carry_H[a] * rest
-        current = 0.0
+            last = n_history + t - step.delay_bins[b]
+            g_n[b, max(last - 1, 0)] += g_before[b] * per_spike[b]
+            g_n[b, max(last, 0)] += g_now[b] * per_spike[b]
+    # the resting state before bin 0
+    for k in range(K):
+        g = g_H[k, 0]
+        for s in range(n_history):
+            g += g_release[k, s]
+        g_step.u_rest[k] += g
+        g_stimulus[k, 0] += g
+        g_step.tau_m[k] += g * drive[k, 0]
+        g_start = g * step.tau_m[k] + g_drive[k, 0]
         for b in range(K):
-            current += J[a, b] * first_I[b]
-            g_J[a, b] += g * synaptic_gain[a] * first_I[b]
-            carry_I[b] += g * synaptic_gain[a] * J[a, b]
-        drive = u_rest[a] + stimulus[a, 0]
-        g_synaptic_gain[a] += g * current
-        g_drive_gain[a] += g * drive
-        g_u_rest[a] += g * drive_gain[a]
-        g_stimulus[a, 0] += g * drive_gain[a]
-        g_leak[a] += g * (drive_gain[a] * drive + synaptic_gain[a] * current) * rest
+            g_step.J[k, b] += g_start * current[b, 0]
+            carry[b] += g_start * step.J[k, b]
     for b in range(K):
-        g_n[b, 0] += carry_I[b] / (n_neurons[b] * bin_size)
+        g_n[b, 0] += carry[b] * per_spike[b]
