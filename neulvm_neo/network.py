@@ -60,8 +60,8 @@ def run_network(
     rate : numpy.ndarray, shape (n_populations,), Hz
         Constant activity until step 0, to which the synapses are adapted.
     V, sleep : numpy.ndarray, shape (n_neurons,)
-        Potential (mV) before step 0, population after population, and steps that each neuron will be refractory (int).
-        Not changed.
+        Potential (mV) before step 0, population after population; updated. Steps (int) that each neuron will still be
+        refractory.
     n_recorded : numpy.ndarray of int, shape (n_populations,)
         The first so many neurons of every population are recorded.
     time_step : float
@@ -82,7 +82,7 @@ def run_network(
     size = parameters.n_neurons.astype(np.int64)
     K, n_steps = size.size, warm_up + len(drive) * steps_per_bin
     refractory, delay = step["refractory_steps"], step["delay_steps"]
-    V = np.where(sleep > 0, microscopic.ASLEEP, V)
+    V[sleep > 0] = microscopic.ASLEEP
     patience, n_spikes_of = np.empty(V.size), np.empty(V.size, dtype=np.uint32)
     microscopic.first_patience(key, patience, n_spikes_of)
 
@@ -142,7 +142,7 @@ def _renewal_state(settled, leak, offset, r, n_neurons, rng):
         share = np.append(survival, tail * (1.0 - p_settled))
     cumulative = np.cumsum(share) / np.sum(share)
     age = np.minimum(np.searchsorted(cumulative, rng.random(n_neurons), side="right"), n_ages)  # n_ages: settled
-    return np.append(potential, settled)[age], np.maximum(r - age, 0)
+    return np.append(potential, settled)[age], np.maximum(r - age, 0).astype(np.int32)
 
 
 def _sleepers(sleep, border, refractory):

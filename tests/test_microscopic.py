@@ -1,16 +1,20 @@
 """The spiking network: against its slow twin, renewal theory, the paper's networks, and what each argument promises."""
 
 import math
+import re
+import tracemalloc
 
 import neo
 import numpy as np
 import pytest
 import quantities as pq
+from numba import njit
 from scipy import stats
 
 from neulvm_neo import network
 from neulvm_neo.circuit import Circuit
 from neulvm_neo.experiments.circuits import single_population, winner_take_all
+from neulvm_neo.kernels import microscopic
 from neulvm_neo.parameters import ParameterSpace, parameters_of
 from neulvm_neo.simulation import _coefficients, generator_from, simulate_microscopic
 
@@ -353,6 +357,29 @@ def test_a_failure_in_one_thread_ends_all_and_is_told():
 
     with pytest.raises(MemoryError, match="too many spikes"):
         network._in_step(3, work)
+
+
+def test_the_loops_over_all_neurons_are_vectorised():
+    potential, patience = np.zeros(64), np.ones(64)
+    for loop, arguments in (
+        (microscopic.integrate, (0.9, 0.1, 12.0, potential, patience)),
+        (microscopic.n_impatient, (patience,)),
+    ):
+        compiled = njit(loop.py_func)  # not from the cache, which keeps no readable code
+        compiled(*arguments)
+        assert re.search(r"load <\d+ x double>", compiled.inspect_llvm(compiled.signatures[0])), loop
+
+
+def test_a_neuron_takes_30_bytes_of_memory_and_16_more_if_recorded(monkeypatch):
+    circuit = Circuit([100_000, 50_000])
+    monkeypatch.setattr(network, "_SPIKES_AT_ONCE", 1000)
+    monkeypatch.setattr("neulvm_neo.simulation._spike_trains", lambda *_: [])  # Neo's part takes kB
+    for n_recorded, more in ((None, 0), ([100_000, 50_000], 16)):  # step and neuron of a spike
+        tracemalloc.start()
+        run = simulate_microscopic(circuit, duration=4 * pq.ms, random_state=1, n_recorded=n_recorded, warm_up=0 * pq.s)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < (32 + more) * 150_000 + 32 * run.n.sum()
 
 
 def test_long_recordings_in_pieces_are_the_same_as_in_one(monkeypatch):
