@@ -99,7 +99,10 @@ def _remarks(row):
     if row["floor"]:
         yield f"floor of {row['floor']['ns_per_cell']:.2f} ns per cell"
     if "largest_relative_difference_of_n_bar" in details:
-        yield f"largest relative difference of n_bar: {details['largest_relative_difference_of_n_bar']:.1e}"
+        largest = details["largest_relative_difference_of_n_bar"]
+        settled = details["largest_relative_difference_of_n_bar_once_settled"]
+        later = "" if settled is None else f" (after the first second {settled:.1e})"
+        yield f"largest relative difference of n_bar: {largest:.1e}{later}"
         yield f"values differ by {details['difference_of_value']:.1e} nats of {ours['value']:.1f}"
     for name, side in (("ours", ours), (peer.get("name"), peer)):
         if "rates" in side:
