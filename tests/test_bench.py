@@ -184,6 +184,16 @@ def test_every_row_of_a_run_has_the_same_fields(quick_ours, peers):
     assert {"python", "numpy", "numba", "neulvm-neo"} <= set(measured["machine"]["versions"])
 
 
+def test_a_run_can_be_shown_in_markdown(quick_ours, peers):
+    for name in bench.SCRIPTS:
+        peers(name, _answers(n_bar=[[1.0, 2.0]], value=-8.0, rates=[1.0, 2.0, 3.0]))
+    lines = bench_tables.markdown(bench.run(quick=True, rows=["memory", "mesoscopic-nest", "growth-bins"])).splitlines()
+    assert [line.count("|") for line in lines] == [7, 7, 7, 7, 0, 0]
+    assert lines[3].startswith("| Mesoscopic simulation")
+    assert "| 1.00 s | Peer 1.0 2.00 s | 2.0 | 4.0 | 1 MiB / " in lines[3]
+    assert lines[5] == "Value and gradients grow with (exponent): bins 1.00."
+
+
 @pytest.mark.parametrize(
     "code, trouble, reason",
     [

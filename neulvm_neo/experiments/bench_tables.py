@@ -1,5 +1,7 @@
 """What `neulvm bench` measured, as a reader sees it: cells of its tables, and remarks."""
 
+import re
+
 
 def summary(row):
     """One row in words, without its name.
@@ -70,6 +72,41 @@ def growth_row(row):
     if "slope" not in details:
         return row["row"], sizes, "failed", ""
     return row["row"], sizes, ", ".join(map(shown_time, details["seconds"])), f"{details['slope']:.2f}"
+
+
+def markdown(measured):
+    """The tables as Markdown, for a README.
+
+    Parameters
+    ----------
+    measured : dict
+        What `bench.run` returns.
+
+    Returns
+    -------
+    str
+    """
+    lines = ["| | ours | peer | ratio | over the floor | memory |", "|---|---|---|---|---|---|"]
+    for row in measured["rows"]:
+        if cells := table_row(row):
+            _, ours, peer, theirs, ratio, _, distance, *memory = cells
+            shown = (
+                row["what"].rstrip("."),
+                ours,
+                f"{peer} {theirs}",
+                ratio,
+                distance,
+                " / ".join(filter(None, memory)),
+            )
+            lines.append(f"| {' | '.join(shown)} |")
+    slopes = [
+        f"{row['details']['along']} {row['details']['slope']:.2f}"
+        for row in measured["rows"]
+        if "slope" in row["details"]
+    ]
+    if slopes:
+        lines += ["", f"Value and gradients grow with (exponent): {', '.join(slopes)}."]
+    return re.sub(" +", " ", "\n".join(lines))
 
 
 def notes(rows):
