@@ -22,7 +22,9 @@ FLOOR_VARIANCE = 0.05
 # Tape kept in memory at once, for all populations together; longer trials are swept again from checkpoints, so that
 # memory grows with the trial's length alone.
 TAPE_BYTES = 64 * 2**20
-TAPE_TYPE = np.float32  # rounds what the gradients are made of by 6e-8
+# Survivals, hazards and firing probabilities on the tape. The first two may be rounded by 6e-8 without the gradients
+# losing 1e-7 of their norm; p must not, because 1 - p is taken of it.
+TAPE_TYPES = (np.float32, np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +213,10 @@ class _Sweep:
         self.n_bar, self.variance, self.surprise = np.empty((K, T)), np.empty((K, T)), np.empty((K, T))
         unseen = max((int(times[0]) + 1 if times.size else T for times in observation.spikes), default=0)
         self.h_unseen = np.empty((K, unseen))
-        rows = int(np.clip(TAPE_BYTES // (K * B * 3 * np.dtype(TAPE_TYPE).itemsize), B, T))
-        self.tape = tuple(np.empty((length * K, B + 1), dtype=TAPE_TYPE) for length in (rows, rows + 1, rows))
+        per_bin = K * (B + 1) * sum(np.dtype(kind).itemsize for kind in TAPE_TYPES)
+        rows = min(max(TAPE_BYTES // per_bin, B), T)
+        shapes = ((length * K, B + 1) for length in (rows, rows + 1, rows))
+        self.tape = tuple(np.empty(shape, dtype=kind) for shape, kind in zip(shapes, TAPE_TYPES, strict=True))
         self.records = np.empty((rows * K, mesoscopic.N_RECORDS))
         edges = [*range(0, T, rows), T]
         self.stretches = list(zip(edges[:-1], edges[1:], strict=True))

@@ -12,12 +12,13 @@ is Δt/6 dV/dt; 1 - u would be Hermite's rule, of the same order, but negative w
 per bin). For the second-order scheme w = (1/2, 1/2), κ = Δt/(6 τ_m); the first-order ones have w = (0, 1), κ = 0: one
 hazard per bin.
 L(t+1) needs H at the end of the bin, hence the counts of this very bin where synapses have no delay: they are
-predicted from the hazards at its start, n̄ follows, and once the counts are known L and S are corrected by the single
-factor f = exp(H - H_predicted) per population, in the next bin.
+predicted from the hazards at its start, n̄ follows, and once the counts are known the hazards are corrected by a
+single factor f = exp(H - H_predicted) per population, in the next bin: L ← f L, S ← S kept(y), where kept(y) ≈ exp(-y)
+and y = (f - 1) w_1 L tilt is what the true end of the bin adds to x.
 
 Ages up to r are refractory, a cohort is released in the course of ages r and r + 1 (its mean potential suffices there),
 ages r + 2 … window are swept in a loop that vectorises, and older neurons are free: three sums per population hold all
-that is left of them, x = Σ S n, z = Σ S² n and y = Σ S n G.
+that is left of them, x = Σ S n, z = Σ S² n and y = Σ S n G (and E, the part of L(t+1) in their -log q).
 
 `step` is a `discretization.Step`. Cohort arrays are in the order of birth.
 """
@@ -29,13 +30,14 @@ from numba import njit
 
 from .elementary import exp, integrated_hazard
 
-TINY = 1e-100  # keeps 0/0 of an empty population at 0; its square is still a number
+# Neurons. Ratios of sums over (nearly) nobody are taken for 0: they have no meaning, and no slope to speak of.
+HARDLY_ANY = 1e-12
 _FAST = {"contract", "reassoc", "nsz", "arcp"}  # sums over cohorts may be reordered, which lets them vectorise
 # Largest correction of the predicted potential (mV) at the end of a bin: keeps absurd parameters finite.
 LARGEST_CORRECTION = 20.0
 
 # columns of the record that the forward sweep leaves for the adjoint, per bin and population
-M, W, V, P, Q2, B1, X, Z, Y, L_FREE, N_RECORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+M, W, V, P, Q2, B1, X, Z, Y, E_FREE, N_RECORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 # columns of `constants`
 WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE, PARTLY_RELEASED = range(10)
 WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, N_CONSTANTS = range(10, 16)
@@ -91,14 +93,14 @@ def advance_cohorts(
     half_change = (f - 1.0) * w1
     for j in range(np.uintp(count)):
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
-        # kept(y) and both tilts with one division
-        y = half_change * L_in
-        up, down = max(y, 0.0), max(-y, 0.0)
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        D, D0, D1 = 1.0 + up + 0.5 * up * up, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        # tilt(u0), tilt(-u0) and tilt(u1) with one division, then kept(y)
+        D, D0, D1 = 1.0 + u0 + u0 * u0, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D * D0 * D1)
-        survival = S_in * (1.0 + down + 0.5 * down * down) * (D0 * D1 * inverse)
+        y = half_change * L_in * (D0 * D1 * inverse)
+        up, down = max(y, 0.0), max(-y, 0.0)
+        survival = min(S_in * (1.0 + down + 0.5 * down * down) / (1.0 + up + 0.5 * up * up), 1.0)
         L_end = integrated_hazard(H_end - G)
         q = exp(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
         p = 1.0 - q
@@ -122,14 +124,15 @@ def advance_cohorts(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def advance_free(x, z, y, L, f, H_start, H_end, a0, a1, curvature, leak, w0, w1):
-    """One bin for the free neurons: x, z, y corrected for the last bin, their q = 1 - p, and L(t+1)."""
-    c = kept((f - 1.0) * w1 * L)
+def advance_free(x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak, w0, w1):
+    """One bin for the free neurons: x, z, y corrected for the last bin, their q = 1 - p, L(t+1), and its part E of -log q."""
+    c = kept((f - 1.0) * E)
     x, z, y = x * c, z * c * c, y * c
-    G = y / (x + TINY)
-    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
-    q = exp(-(w0 * L_start * tilt(-a0 - curvature * G) + w1 * L_end * tilt(a1 + curvature * leak * G)))
-    return x, z, y, q, L_end
+    G = y / (x + HARDLY_ANY)
+    L_end = integrated_hazard(H_end - leak * G)
+    E = w1 * L_end * tilt(a1 + curvature * leak * G)
+    q = exp(-(w0 * integrated_hazard(H_start - G) * tilt(-a0 - curvature * G) + E))
+    return x, z, y, q, L_end, E
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -177,7 +180,7 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
     S, L : (window,), filled
         Of the cohorts that will have ages window, …, 1 in bin 0.
     free : (4,), filled
-        x, z, y and L of the free neurons: x is what the cohorts leave unexplained of the population. Those of them whom
+        x, z, y and E of the free neurons: x is what the cohorts leave unexplained of the population. Those of them whom
         the past activity explains have left the window in the course of time; what is left rests at H.
     """
     offset, curvature, leak = step.log_hazard_offset[k], step.curvature[k], step.leak[k]
@@ -207,9 +210,9 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
     q = exp(-(step.weight_start + step.weight_end) * L_free)
     free[0] = max(step.n_neurons[k] - explained, 0.0)
     leaving = min(survival * n, free[0] * (1.0 - q))
-    free[1] = leaving * survival / (1.0 - q * q + TINY)
+    free[1] = leaving * survival / (1.0 - q * q + HARDLY_ANY)
     free[2] = leaving * decay[0] * H / (1.0 - q * leak)
-    free[3] = L_free
+    free[3] = step.weight_end * L_free
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -264,7 +267,7 @@ def advance_population(
     # free neurons
     for j in range(4):
         records[m, X + j] = free[i, j]
-    x, z, y, q, L_free = advance_free(
+    x, z, y, q, L_free, E = advance_free(
         free[i, 0], free[i, 1], free[i, 2], free[i, 3], f, H_start - offset, H_end - offset, a0, a1, curvature, leak,
         w0, w1,
     )  # fmt: skip
@@ -327,11 +330,11 @@ def advance_population(
             M0 += n[i, s + to_n]
         else:
             mass += n[i, s + to_n]
-    h_unseen = (P0 + p * x) / (M0 + x + TINY) if unseen and t < window else p
+    h_unseen = (P0 + p * x) / (M0 + x + HARDLY_ANY) if unseen and t < window else p
     fired += P0 + p * x
     mass += M0 + x
     fired_free += W0 + p * (x - z)
-    mass_free += V0 + (x - z) + TINY
+    mass_free += V0 + (x - z) + HARDLY_ANY
     square += PP0 + p * p * x
     square_free += QQ0 + p * p * (x - z)
     rate += B0 + L_free * q * x
@@ -345,7 +348,7 @@ def advance_population(
     free[i, 0] = x * q + leaving
     free[i, 1] = z * q * q + leaving * S[i, first]
     free[i, 2] = y * q * leak + leaving * decay[k, 0] * release[i, first + to_release]
-    free[i, 3] = L_free
+    free[i, 3] = E
     return mean, variance, h_unseen
 
 
@@ -376,7 +379,7 @@ def forward(
     S, L : (K, n_history + stop - start), updated
         Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
     free : (K, 4), updated
-        x, z, y, L of the free neurons.
+        x, z, y, E of the free neurons.
     expected, log_f : (K,), updated
         Prediction of the counts of bin `start`, and the log of the correction of the bin before.
     n_bar, binomial_variance : (K, T), filled

@@ -11,7 +11,7 @@ from numba import njit
 
 from .elementary import LARGEST_CURVED_HAZARD, exp, integrated_hazard
 from .mesoscopic import (
-    B1, L_FREE, LARGEST_CORRECTION, M, P, Q2, TINY, V, W, X, Y, Z, _FAST, correction, kept, newborn_hazards,
+    B1, E_FREE, HARDLY_ANY, LARGEST_CORRECTION, M, P, Q2, V, W, X, Y, Z, _FAST, correction, kept, newborn_hazards,
     predicted_end, tilt,
 )  # fmt: skip
 
@@ -57,15 +57,16 @@ def retreat_cohorts(
         S_in, L_in = float(tape_S[m, j0 + j]), float(tape_L[m, j0 + j + np.uintp(1)])
         L_end, p = float(tape_L[m_end, j0 + j]), float(tape_p[m, j0 + j])
         q = 1.0 - p
-        y = half_change * L_in
-        up, down = max(y, 0.0), max(-y, 0.0)
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        D, D0, D1 = 1.0 + up + 0.5 * up * up, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        D, D0, D1 = 1.0 + u0 + u0 * u0, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D * D0 * D1)
-        c_up, tilt_start, tilt_end = D0 * D1 * inverse, D * D1 * inverse, D * D0 * inverse
+        tilt_change, tilt_start, tilt_end = D0 * D1 * inverse, D * D1 * inverse, D * D0 * inverse
+        y = half_change * L_in * tilt_change
+        up, down = max(y, 0.0), max(-y, 0.0)
+        c_up = 1.0 / (1.0 + up + 0.5 * up * up)
         c = (1.0 + down + 0.5 * down * down) * c_up
-        survival = S_in * c
+        survival = min(S_in * c, 1.0)
         mass_j = survival * n[i, n0 + j]
         alive = 1.0 - survival
         # backward
@@ -77,18 +78,20 @@ def retreat_cohorts(
         g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free)) - g_kept * survival
         g_x = g_p * q
         g_L_end = g_L[i, s0 + j] + g_rate * q * mass_j + g_x * w1 * tilt_end
+        g_free = g_survival if S_in * c < 1.0 else 0.0
+        g_y = -(1.0 + up) * (1.0 + down) * c_up * c_up * S_in * g_free
         g_u0 = g_x * w0 * f * L_in * (1.0 - 2.0 * u0) * tilt_start * tilt_start
+        g_u0 -= g_y * half_change * L_in * (1.0 + 2.0 * u0) * tilt_change * tilt_change
         g_u1 = -g_x * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
         g_u = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
         g_G = curvature * (per_leak * g_u0 + g_u1) - g_u
-        g_y = -(1.0 + up) * (1.0 + down) * c_up * c_up * S_in * g_survival
-        g_S[i, s0 + j] = c * g_survival
-        g_L[i, s0 + j] = g_x * w0 * f * tilt_start + half_change * g_y
+        g_S[i, s0 + j] = c * g_free
+        g_L[i, s0 + j] = g_x * w0 * f * tilt_start + half_change * tilt_change * g_y
         g_release[i, r0 + j] += g_G * decay[k, j0 + j]
         g_H += g_u
         g_start += g_u0
         g_end += g_u1
-        g_f += L_in * (g_x * w0 * tilt_start + w1 * g_y)
+        g_f += L_in * (g_x * w0 * tilt_start + w1 * tilt_change * g_y)
         g_curved += G * (per_leak * g_u0 + g_u1)
         g_per_leak += curvature * G * g_u0
         g_leak += g_G * decay_slope[k, j0 + j] * release[i, r0 + j]
@@ -97,40 +100,41 @@ def retreat_cohorts(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def retreat_free(
-    x_in, z_in, y_in, L_in, f, H_start, H_end, a0, a1, curvature, leak, w0, w1,
-    g_x, g_z, g_y, g_p, g_L_end,
+    x_in, z_in, y_in, E_in, f, H_start, H_end, a0, a1, curvature, leak, w0, w1, g_x, g_z, g_y, g_p, g_L_end, g_E,
 ):  # fmt: skip
     """Adjoint of `advance_free`, given the gradients of what it returns (of p instead of q).
 
     Returns
     -------
     tuple of float
-        Gradients of x, z, y, L, f, H_start, H_end, a0, a1, curvature, leak.
+        Gradients of x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak.
     """
-    change = (f - 1.0) * w1 * L_in
+    change = (f - 1.0) * E_in
     c = kept(change)
     x, y = x_in * c, y_in * c
-    G = y / (x + TINY)
-    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
+    G = y / (x + HARDLY_ANY)
     u0, u1 = a0 + curvature * G, a1 + curvature * leak * G
+    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
     tilt_start, tilt_end = tilt(-u0), tilt(u1)
-    q = exp(-(w0 * L_start * tilt_start + w1 * L_end * tilt_end))
+    E = w1 * L_end * tilt_end
+    q = exp(-(w0 * L_start * tilt_start + E))
     g_hazard = g_p * q
-    g_L_end += g_hazard * w1 * tilt_end
+    g_E += g_hazard
+    g_L_end += g_E * w1 * tilt_end
     g_u0 = g_hazard * w0 * L_start * minus_tilt_slope(-u0)
-    g_u1 = -g_hazard * w1 * L_end * minus_tilt_slope(u1)
+    g_u1 = -g_E * w1 * L_end * minus_tilt_slope(u1)
     g_H_start = g_hazard * w0 * tilt_start * min(L_start, LARGEST_CURVED_HAZARD)
     g_H_end = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
     g_G = curvature * (g_u0 + leak * g_u1) - g_H_start - leak * g_H_end
     g_leak = G * (curvature * g_u1 - g_H_end)
     g_curvature = G * (g_u0 + leak * g_u1)
-    g_y += g_G / (x + TINY)
-    g_x -= g_G * G / (x + TINY)
+    g_y += g_G / (x + HARDLY_ANY)
+    g_x -= g_G * G / (x + HARDLY_ANY)
     g_c = g_x * x_in + 2.0 * c * g_z * z_in + g_y * y_in
     g_change = kept_slope(change) * g_c
     return (
-        g_x * c, g_z * c * c, g_y * c, (f - 1.0) * w1 * g_change, w1 * L_in * g_change, g_H_start, g_H_end,
-        g_u0, g_u1, g_curvature, g_leak,
+        g_x * c, g_z * c * c, g_y * c, (f - 1.0) * g_change, E_in * g_change, g_H_start, g_H_end, g_u0, g_u1,
+        g_curvature, g_leak,
     )  # fmt: skip
 
 
@@ -156,7 +160,7 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     weight = step.weight_start + step.weight_end
     q = exp(-weight * L_free)
     leaving = min(survival * n, x * (1.0 - q))
-    per_z, per_y = 1.0 / (1.0 - q * q + TINY), 1.0 / (1.0 - q * leak)
+    per_z, per_y = 1.0 / (1.0 - q * q + HARDLY_ANY), 1.0 / (1.0 - q * leak)
     g_x = g_free[0]
     g_n = 0.0
     g_leaving = g_free[1] * survival * per_z + g_free[2] * decay[0] * H * per_y
@@ -171,7 +175,7 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     else:
         g_x += g_leaving * (1.0 - q)
         g_q -= g_leaving * x
-    g_L_free = g_free[3] - g_q * q * weight
+    g_L_free = g_free[3] * step.weight_end - g_q * q * weight
     g_u = g_L_free * min(L_free, LARGEST_CURVED_HAZARD)
     g_H += g_u
     g_offset = -g_u
@@ -331,9 +335,9 @@ def adjoint(
             g_release[k, ahead + R + first] += g_y_out * leaving * decay[k, 0]
             g_leak = g_y_out * leaving * decay_slope[k, 0] * release[k, ahead + R + first]
             # free neurons
-            c = kept((f_in - 1.0) * w1 * records[m_tape, L_FREE])
+            c = kept((f_in - 1.0) * records[m_tape, E_FREE])
             x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
-            G = y / (x + TINY)
+            G = y / (x + HARDLY_ANY)
             H_start = H[k, t] - offset
             L_free = integrated_hazard(H_end - offset - leak * G)
             q = exp(
@@ -350,15 +354,16 @@ def adjoint(
             g_leak += g_y_out * y * q
             g_p = g_fired * x + g_fired_free * (x - z) + 2.0 * p * (g_square * x + g_square_free * (x - z))
             g_p -= g_x_out * x + 2.0 * q * g_z_out * z + g_y_out * y * leak + g_rate * L_free * x
-            g_L_free = g_free[k, 3] + g_rate * q * x
+            g_L_free = g_rate * q * x
             g_fired_old, g_mass_old = g_fired, g_mass
             if t < n_unseen:
                 g_h = g_h_unseen[k, t]
                 if t < window:
-                    unseen_mass = TINY + x
+                    unseen_mass = HARDLY_ANY + x
                     for j in range(n_old):
-                        S_in, L_in = tape_S[m_tape, j], tape_L[m_tape, j + 1]
-                        unseen_mass += S_in * kept((f_in - 1.0) * w1 * L_in) * n[k, ahead + first + j]
+                        u0 = a0 + curvature / leak * decay[k, j] * release[k, ahead + R + first + j]
+                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * w1 * tape_L[m_tape, j + 1] * tilt(u0))
+                        unseen_mass += min(left, 1.0) * n[k, ahead + first + j]
                     if t < r + 1:
                         unseen_mass += tape_S[m_tape, count] * n[k, ahead + last]
                     for s in range(last + 1, own - t):
@@ -373,8 +378,8 @@ def adjoint(
                 g_free[k, 0], g_free[k, 1], g_free[k, 2], g_free[k, 3], g_f_in, g_H_start, g_end, g_a0, g_a1,
                 g_curvature, g_leak_free,
             ) = retreat_free(
-                records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, L_FREE], f_in, H_start, H_end - offset, a0, a1, curvature, leak,
-                w0, w1, g_x, g_z, g_y, g_p, g_L_free,
+                records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, E_FREE], f_in, H_start, H_end - offset, a0, a1, curvature, leak,
+                w0, w1, g_x, g_z, g_y, g_p, g_L_free, g_free[k, 3],
             )  # fmt: skip
             g_leak += g_leak_free
             # younger neurons are mass only
