@@ -246,14 +246,18 @@ def test_nine_time_constants_are_as_good_as_a_long_memory_and_three_are_not():
     assert errors["winner-take-all"][0] > 1e-3
 
 
-WINDOW_TOLERANCE = 5e-5  # of n̄, relative, what `discretization.age_windows` promises
+WINDOW_TOLERANCE = 1e-4  # of n̄, relative, in every regime; in the winner-take-all network it is 2e-6
 
 
 # ---- NEST
 
 
 def nest_counts(duration, time_step, seeds, settling=0.5):
-    """Spike counts of the winner-take-all network by NEST's gif_pop_psc_exp, one run per seed; delay of one step."""
+    """Spike counts of the winner-take-all network by NEST's gif_pop_psc_exp, one run per seed; delay of one step.
+
+    Its memory of five membrane time constants by default, with nothing but a number for older neurons, makes the losing
+    population fire 1.5 % too much: here it is ten.
+    """
     nest = pytest.importorskip("nest")
     nest.verbosity = nest.VerbosityLevel.ERROR
     p, capacitance, ms = parameters_of(winner_take_all()), 250.0, 1e3
@@ -267,6 +271,7 @@ def nest_counts(duration, time_step, seeds, settling=0.5):
                 "N": int(size), "V_reset": 0.0, "E_L": p.u_rest[k], "V_T_star": p.threshold[k], "Delta_V": 1.0,
                 "lambda_0": 1.0, "C_m": capacitance, "tau_m": p.tau_m[k] * ms, "t_ref": p.t_ref[k] * ms,
                 "tau_syn_ex": p.tau_syn[0] * ms, "tau_syn_in": p.tau_syn[2] * ms, "q_sfa": (0.0,), "tau_sfa": (300.0,),
+                "len_kernel": round(10 * p.tau_m[k] / time_step),
             }  # fmt: skip
             populations.append(nest.Create("gif_pop_psc_exp", 1, neuron))
             meters.append(nest.Create("multimeter", params={"record_from": ["n_events"], "interval": time_step * ms}))
@@ -387,7 +392,8 @@ def test_the_deterministic_limit_as_a_table(response):
             rows.append((scheme, bin_size, *still, largest))
     head = ("scheme", "ms", "error of the rates (Hz): high", "low", "inhibitory", "largest error of the step response")
     table("Infinitely many neurons", head, rows)
-    assert len(rows) == 9
+    worst = {(scheme, bin_size): max(map(abs, errors)) for scheme, bin_size, *errors in rows}
+    assert worst["second-order", 4] < min(worst["exponential", 1], worst["euler", 1])
 
 
 @pytest.mark.slow
@@ -429,9 +435,11 @@ def test_the_age_window_as_a_table():
 
 
 @pytest.mark.slow
-def test_nest_agrees_within_four_standard_errors_and_a_per_cent():
+def test_nest_agrees_within_four_standard_errors_and_half_a_per_cent():
+    """Half a per cent: NEST takes p = x instead of 1 - exp(-x) below x = 0.01, which moves the rates by 0.1 to 0.4 %."""
     ours, theirs = compare_with_nest(20, 100.0, seeds_of_commit(18)[17])
     table("gif_pop_psc_exp, 0.5 ms, 20 × 100 s", HEAD, [row("second-order", ours), row("NEST", theirs)])
     for name in ("high", "low", "inhibitory", "sd_high", "sd_low", "sd_inhibitory"):
         a, b = getattr(ours, name), getattr(theirs, name)
-        assert abs(a.mean - b.mean) < 4 * np.hypot(a.error, b.error) + 0.01 * b.mean, name
+        assert abs(a.mean - b.mean) < 4 * np.hypot(a.error, b.error) + 0.005 * b.mean, name
+    assert ours.switches.mean == pytest.approx(theirs.switches.mean, rel=0.25)
