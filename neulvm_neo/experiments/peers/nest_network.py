@@ -4,7 +4,9 @@ Stands alone and runs in any environment with NEST: ``python nest_network.py < p
 
 The problem: ``level`` ("mesoscopic": gif_pop_psc_exp; "microscopic": gif_psc_exp, connected all to all),
 ``parameters`` (J[target][source] and voltages in mV, times in s), ``time_step``, ``duration``, ``warm_up`` in s,
-``repeats`` and ``seed``. Simulated are `warm_up`, then `repeats` times `duration`, each timed; population counts are
+``repeats``, ``seed``, and for "mesoscopic" optionally ``memory`` in s, the ages that a population keeps one by one
+(NEST's own choice: five membrane time constants, with which the winner-take-all network's losing population fires 1.5 %
+too much). Simulated are `warm_up`, then `repeats` times `duration`, each timed; population counts are
 recorded, per step (mesoscopic) or spike by spike (microscopic), since that is what the other side of the row returns.
 """
 
@@ -73,9 +75,10 @@ def _mesoscopic(nest, problem):
     parameters = problem["parameters"]
     sizes = [int(n) for n in parameters["n_neurons"]]
     adaptation_off = {"q_sfa": (0.0,), "tau_sfa": (300.0,)}  # on by default, and an empty tuple is refused
+    ages = round((problem.get("memory") or 0.0) / problem["time_step"]) or -1  # -1: NEST's own choice
+    fixed = adaptation_off | {"len_kernel": ages}
     populations = [
-        nest.Create("gif_pop_psc_exp", 1, _neuron(parameters, k) | adaptation_off | {"N": n})
-        for k, n in enumerate(sizes)
+        nest.Create("gif_pop_psc_exp", 1, _neuron(parameters, k) | fixed | {"N": n}) for k, n in enumerate(sizes)
     ]
     meters = []
     for target, population in enumerate(populations):
