@@ -436,7 +436,7 @@ def test_the_age_window_as_a_table():
 
 @pytest.mark.slow
 def test_nest_agrees_within_four_standard_errors_and_half_a_per_cent():
-    """Half a per cent: NEST takes p = x instead of 1 - exp(-x) below x = 0.01, which moves the rates by 0.1 to 0.4 %."""
+    """Half a per cent: NEST takes p = x, not 1 - exp(-x), below x = 0.01, which moves the rates by 0.1 to 0.4 %."""
     ours, theirs = compare_with_nest(20, 100.0, seeds_of_commit(18)[17])
     table("gif_pop_psc_exp, 0.5 ms, 20 × 100 s", HEAD, [row("second-order", ours), row("NEST", theirs)])
     for name in ("high", "low", "inhibitory", "sd_high", "sd_low", "sd_inhibitory"):
