@@ -20,42 +20,57 @@ _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, so that x - k ln 2 
 _LN2_LOW = 1.90821492927058770002e-10
 
 
-@njit(cache=True)
-def exp(x):
-    """exp(x) by argument reduction and a polynomial of degree 12.
+# Added to a number below 2^51, leaves its nearest whole number in the low bits of the sum.
+_ROUND = 6755399441055744.0  # 1.5 * 2^52
+_FUSED = {"contract"}  # products and sums in one instruction: half the time
 
-    Relative error below 1e-13 for -708 < x < 709, clipped outside.
+
+@njit(cache=True, fastmath=_FUSED)
+def exp_falling(x):
+    """exp(x) for x ≤ 709; clipped below -708, where it is 3e-308.
+
+    By argument reduction, x = k ln 2 + r, and a polynomial of degree 11 in its even and odd parts (Taylor's: at
+    |r| ≤ ln 2 / 2 the remainder is 6e-15). Relative error below 2e-14.
     """
-    x = min(max(x, -708.0), 709.0)
-    k = np.rint(x * _LOG2_E)
+    x = max(x, -708.0)
+    shifted = x * _LOG2_E + _ROUND
+    k = shifted - _ROUND
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    two_to_k = np.int64((np.int64(k) + np.int64(1023)) << np.int64(52))  # the exponent bits of a float64
-    return p * np.int64(two_to_k).view(np.float64)
+    r2 = r * r
+    odd = 1.0 / 39916800.0
+    odd = odd * r2 + 1.0 / 362880.0
+    odd = odd * r2 + 1.0 / 5040.0
+    odd = odd * r2 + 1.0 / 120.0
+    odd = odd * r2 + 1.0 / 6.0
+    odd = odd * r2 + 1.0
+    even = 1.0 / 3628800.0
+    even = even * r2 + 1.0 / 40320.0
+    even = even * r2 + 1.0 / 720.0
+    even = even * r2 + 1.0 / 24.0
+    even = even * r2 + 0.5
+    even = even * r2 + 1.0
+    # k in the exponent bits of a float64
+    two_to_k = np.int64((np.float64(shifted).view(np.int64) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    return (odd * r + even) * two_to_k
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=_FUSED)
+def exp(x):
+    """exp(x), clipped outside -708 < x < 709; see `exp_falling`."""
+    return exp_falling(min(x, 709.0))
+
+
+@njit(cache=True, fastmath=_FUSED)
 def integrated_hazard(log_hazard):
     """Hazard integrated over a bin, x = exp(log_hazard), continued linearly above `LOG_HAZARD_CAP`."""
-    return exp(min(log_hazard, LOG_HAZARD_CAP)) * (1.0 + max(log_hazard - LOG_HAZARD_CAP, 0.0))
+    capped = min(log_hazard, LOG_HAZARD_CAP)
+    return exp_falling(capped) * (1.0 + (log_hazard - capped))
 
 
 @njit(cache=True)
 def integrated_hazard_slope(log_hazard):
     """Derivative of `integrated_hazard` with respect to its argument."""
-    return exp(min(log_hazard, LOG_HAZARD_CAP))
+    return exp_falling(min(log_hazard, LOG_HAZARD_CAP))
 
 
 @njit(cache=True)

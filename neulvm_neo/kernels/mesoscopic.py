@@ -28,7 +28,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .elementary import exp, integrated_hazard
+from .elementary import exp_falling, integrated_hazard
 
 # Neurons. Ratios of sums over (nearly) nobody are taken for 0: they have no meaning, and no slope to speak of.
 HARDLY_ANY = 1e-12
@@ -37,10 +37,10 @@ _FAST = {"contract", "reassoc", "nsz", "arcp"}  # sums over cohorts may be reord
 LARGEST_CORRECTION = 20.0
 
 # columns of the record that the forward sweep leaves for the adjoint, per bin and population
-M, W, V, P, Q2, B1, X, Z, Y, E_FREE, N_RECORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+M, W, V, P, Q2, B1, X, Z, Y, E_FREE, Q_FREE, L_FREE_START, L_FREE_END, L_A, L_B, Q_A, Q_B, N_RECORDS = range(18)
 # columns of `constants`
 WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE, PARTLY_RELEASED = range(10)
-WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, N_CONSTANTS = range(10, 16)
+WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, N_CONSTANTS = range(10, 17)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -51,12 +51,13 @@ def tilt(u):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def kept(y):
-    """exp(-y) to second order, positive and falling for every y."""
-    up, down = max(y, 0.0), max(-y, 0.0)
-    return (1.0 + down + 0.5 * down * down) / (1.0 + up + 0.5 * up * up)
+    """exp(-y) to second order; never above exp(-y) for y < 0, never below 1/16."""
+    t = min(0.25 * y, 1.0)
+    fourth_root = 1.0 - t + 0.5 * t * t
+    return (fourth_root * fourth_root) * (fourth_root * fourth_root)
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts(
     i, k, m, m_end, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1,
     tape_S, tape_L, tape_p,
@@ -90,19 +91,17 @@ def advance_cohorts(
     i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    half_change = (f - 1.0) * w1
+    change = (f - 1.0) * w1
     for j in range(np.uintp(count)):
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        # tilt(u0), tilt(-u0) and tilt(u1) with one division, then kept(y)
+        # tilt(u0), tilt(-u0) and tilt(u1) with one division
         D, D0, D1 = 1.0 + u0 + u0 * u0, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D * D0 * D1)
-        y = half_change * L_in * (D0 * D1 * inverse)
-        up, down = max(y, 0.0), max(-y, 0.0)
-        survival = min(S_in * (1.0 + down + 0.5 * down * down) / (1.0 + up + 0.5 * up * up), 1.0)
+        survival = min(S_in * kept(change * L_in * (D0 * D1 * inverse)), 1.0)
         L_end = integrated_hazard(H_end - G)
-        q = exp(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
+        q = exp_falling(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
         p = 1.0 - q
         mass_j = survival * n[i, n0 + j]
         v = (1.0 - survival) * mass_j
@@ -125,14 +124,17 @@ def advance_cohorts(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def advance_free(x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak, w0, w1):
-    """One bin for the free neurons: x, z, y corrected for the last bin, their q = 1 - p, L(t+1), and its part E of -log q."""
+    """One bin for the free neurons.
+
+    Returns x, z, y corrected for the last bin, q = 1 - p, L(t), L(t+1) and the part E of the latter in -log q.
+    """
     c = kept((f - 1.0) * E)
     x, z, y = x * c, z * c * c, y * c
     G = y / (x + HARDLY_ANY)
-    L_end = integrated_hazard(H_end - leak * G)
+    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
     E = w1 * L_end * tilt(a1 + curvature * leak * G)
-    q = exp(-(w0 * integrated_hazard(H_start - G) * tilt(-a0 - curvature * G) + E))
-    return x, z, y, q, L_end, E
+    q = exp_falling(-(w0 * L_start * tilt(-a0 - curvature * G) + E))
+    return x, z, y, q, L_start, L_end, E
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -204,10 +206,10 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
         else:
             x = step.weight_start * L_start * tilt(-curvature * decay[j] / leak * H)
             x += step.weight_end * L_end * tilt(curvature * decay[j] * H)
-        survival *= exp(-x)
+        survival *= exp_falling(-x)
         L_start = L_end
     L_free = integrated_hazard(H - offset)
-    q = exp(-(step.weight_start + step.weight_end) * L_free)
+    q = exp_falling(-(step.weight_start + step.weight_end) * L_free)
     free[0] = max(step.n_neurons[k] - explained, 0.0)
     leaving = min(survival * n, free[0] * (1.0 - q))
     free[1] = leaving * survival / (1.0 - q * q + HARDLY_ANY)
@@ -228,20 +230,21 @@ def constants(step, windows):
         c[k, WEIGHT_A], c[k, WEIGHT_B_START] = step.weight_a[k], step.weight_b_start[k]
         c[k, WEIGHT_B_END] = step.weight_b_end[k]
         c[k, WEIGHT_START], c[k, WEIGHT_END] = step.weight_start, step.weight_end
+        c[k, DECAY_ORIGIN] = step.decay_origin[k]
     return c
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def advance_population(
-    i, k, m, m_end, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, c,
+    i, k, m, m_end, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, c,
     n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
 ):  # fmt: skip
     """One bin of one population: cohorts and free neurons are updated.
 
     Parameters
     ----------
-    i, k, m, m_end : int
-        Rows of the state arrays, of `decay` and `c`, of the tapes, and of tape_L.
+    i, k, m, m_end, record : int
+        Rows of the state arrays, of `decay` and `c`, of the tapes, of tape_L, and of `records`.
     t : int
         Bin: cohorts of ages above t were born before the recording.
     own, to_n, to_release : int
@@ -266,12 +269,13 @@ def advance_population(
     a0, a1 = curvature * (mu - H_start), curvature * gap_end
     # free neurons
     for j in range(4):
-        records[m, X + j] = free[i, j]
-    x, z, y, q, L_free, E = advance_free(
+        records[record, X + j] = free[i, j]
+    x, z, y, q, L_start, L_free, E = advance_free(
         free[i, 0], free[i, 1], free[i, 2], free[i, 3], f, H_start - offset, H_end - offset, a0, a1, curvature, leak,
         w0, w1,
     )  # fmt: skip
     p = 1.0 - q
+    records[record, Q_FREE], records[record, L_FREE_START], records[record, L_FREE_END] = q, L_start, L_free
     # cohorts, those from before the recording apart
     count = window - r - 1
     n_old = min(max(window - t, 0), count) if unseen else 0
@@ -292,7 +296,7 @@ def advance_population(
         offset,
     )  # fmt: skip
     survival = S[i, last]
-    q_b = exp(-(c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b))
+    q_b = exp_falling(-(c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b))
     p_b = 1.0 - q_b
     mass_b = survival * n[i, last + to_n]
     if unseen and t < r + 1:
@@ -309,11 +313,12 @@ def advance_population(
     rate += L_b * q_b * mass_b
     S[i, last] = survival * q_b
     L[i, last] = L_b
+    records[record, L_A], records[record, L_B], records[record, Q_B] = L_a, L_b, q_b
     tape_S[m, count] = survival
     tape_L[m_end, count] = L_b
     # age r
     if r > 0:
-        q_a = exp(-c[k, WEIGHT_A] * L_a)
+        q_a = exp_falling(-c[k, WEIGHT_A] * L_a)
         mass_a = n[i, last + 1 + to_n]
         if unseen and t < r:
             P0 += (1.0 - q_a) * mass_a
@@ -324,6 +329,7 @@ def advance_population(
         square += (1.0 - q_a) * (1.0 - q_a) * mass_a
         rate += c[k, PARTLY_RELEASED] * L_a * q_a * mass_a
         S[i, last + 1] = q_a
+        records[record, Q_A] = q_a
     # younger ones are mass only
     for s in range(last + 2, own):
         if unseen and s < own - t:
@@ -341,8 +347,8 @@ def advance_population(
     missing = c[k, SIZE] - mass
     mean = fired + fired_free / mass_free * missing
     variance = mean - square + square_free - fired_free * fired_free / mass_free - missing * square_free / mass_free
-    records[m, M], records[m, W], records[m, V] = mass, fired_free, mass_free
-    records[m, P], records[m, Q2], records[m, B1] = fired, square_free, rate
+    records[record, M], records[record, W], records[record, V] = mass, fired_free, mass_free
+    records[record, P], records[record, Q2], records[record, B1] = fired, square_free, rate
     # the oldest cohort becomes free
     leaving = S[i, first] * n[i, first + to_n]
     free[i, 0] = x * q + leaving
@@ -413,7 +419,7 @@ def forward(
             H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
             unseen = t < n_unseen
             mean, variance, h = advance_population(
-                k, k, row + k, row + K + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end, gap_end,
+                k, k, row + k, row + K + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end, gap_end,
                 math.exp(log_f[k]), unseen, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
             )  # fmt: skip
             n_bar[k, t], binomial_variance[k, t] = mean, variance

@@ -9,10 +9,10 @@ import math
 import numpy as np
 from numba import njit
 
-from .elementary import LARGEST_CURVED_HAZARD, exp, integrated_hazard
+from .elementary import LARGEST_CURVED_HAZARD, exp_falling, integrated_hazard
 from .mesoscopic import (
-    B1, E_FREE, HARDLY_ANY, LARGEST_CORRECTION, M, P, Q2, V, W, X, Y, Z, _FAST, correction, kept, newborn_hazards,
-    predicted_end, tilt,
+    B1, E_FREE, HARDLY_ANY, L_A, L_B, L_FREE_END, L_FREE_START, LARGEST_CORRECTION, M, P, Q2, Q_A, Q_B, Q_FREE, V, W, X,
+    Y, Z, _FAST, correction, kept, predicted_end, tilt,
 )  # fmt: skip
 
 
@@ -25,8 +25,8 @@ def minus_tilt_slope(u):
 @njit(cache=True, error_model="numpy", nogil=True)
 def kept_slope(y):
     """Derivative of kept(y)."""
-    up, down = max(y, 0.0), max(-y, 0.0)
-    return -(1.0 + up) * (1.0 + down) / (1.0 + up + 0.5 * up * up) ** 2
+    t = min(0.25 * y, 1.0)
+    return -(1.0 - t) * (1.0 - t + 0.5 * t * t) ** 3
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
@@ -50,7 +50,7 @@ def retreat_cohorts(
     """
     i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
-    half_change = (f - 1.0) * w1
+    change = (f - 1.0) * w1
     g_H, g_start, g_end, g_f, g_curved, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(np.uintp(count)):
         # forward, from the tape
@@ -62,10 +62,8 @@ def retreat_cohorts(
         D, D0, D1 = 1.0 + u0 + u0 * u0, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D * D0 * D1)
         tilt_change, tilt_start, tilt_end = D0 * D1 * inverse, D * D1 * inverse, D * D0 * inverse
-        y = half_change * L_in * tilt_change
-        up, down = max(y, 0.0), max(-y, 0.0)
-        c_up = 1.0 / (1.0 + up + 0.5 * up * up)
-        c = (1.0 + down + 0.5 * down * down) * c_up
+        y = change * L_in * tilt_change
+        c = kept(y)
         survival = min(S_in * c, 1.0)
         mass_j = survival * n[i, n0 + j]
         alive = 1.0 - survival
@@ -79,14 +77,14 @@ def retreat_cohorts(
         g_x = g_p * q
         g_L_end = g_L[i, s0 + j] + g_rate * q * mass_j + g_x * w1 * tilt_end
         g_free = g_survival if S_in * c < 1.0 else 0.0
-        g_y = -(1.0 + up) * (1.0 + down) * c_up * c_up * S_in * g_free
+        g_y = kept_slope(y) * S_in * g_free
         g_u0 = g_x * w0 * f * L_in * (1.0 - 2.0 * u0) * tilt_start * tilt_start
-        g_u0 -= g_y * half_change * L_in * (1.0 + 2.0 * u0) * tilt_change * tilt_change
+        g_u0 -= g_y * change * L_in * (1.0 + 2.0 * u0) * tilt_change * tilt_change
         g_u1 = -g_x * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
         g_u = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
         g_G = curvature * (per_leak * g_u0 + g_u1) - g_u
         g_S[i, s0 + j] = c * g_free
-        g_L[i, s0 + j] = g_x * w0 * f * tilt_start + half_change * tilt_change * g_y
+        g_L[i, s0 + j] = g_x * w0 * f * tilt_start + change * tilt_change * g_y
         g_release[i, r0 + j] += g_G * decay[k, j0 + j]
         g_H += g_u
         g_start += g_u0
@@ -100,7 +98,7 @@ def retreat_cohorts(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def retreat_free(
-    x_in, z_in, y_in, E_in, f, H_start, H_end, a0, a1, curvature, leak, w0, w1, g_x, g_z, g_y, g_p, g_L_end, g_E,
+    x_in, z_in, y_in, E_in, f, L_start, L_end, q, a0, a1, curvature, leak, w0, w1, g_x, g_z, g_y, g_p, g_L_end, g_E,
 ):  # fmt: skip
     """Adjoint of `advance_free`, given the gradients of what it returns (of p instead of q).
 
@@ -112,24 +110,22 @@ def retreat_free(
     change = (f - 1.0) * E_in
     c = kept(change)
     x, y = x_in * c, y_in * c
-    G = y / (x + HARDLY_ANY)
+    per_x = 1.0 / (x + HARDLY_ANY)
+    G = y * per_x
     u0, u1 = a0 + curvature * G, a1 + curvature * leak * G
-    L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
     tilt_start, tilt_end = tilt(-u0), tilt(u1)
-    E = w1 * L_end * tilt_end
-    q = exp(-(w0 * L_start * tilt_start + E))
     g_hazard = g_p * q
     g_E += g_hazard
     g_L_end += g_E * w1 * tilt_end
-    g_u0 = g_hazard * w0 * L_start * minus_tilt_slope(-u0)
-    g_u1 = -g_E * w1 * L_end * minus_tilt_slope(u1)
+    g_u0 = g_hazard * w0 * L_start * (1.0 - 2.0 * u0) * tilt_start * tilt_start
+    g_u1 = -g_E * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
     g_H_start = g_hazard * w0 * tilt_start * min(L_start, LARGEST_CURVED_HAZARD)
     g_H_end = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
     g_G = curvature * (g_u0 + leak * g_u1) - g_H_start - leak * g_H_end
     g_leak = G * (curvature * g_u1 - g_H_end)
     g_curvature = G * (g_u0 + leak * g_u1)
-    g_y += g_G / (x + HARDLY_ANY)
-    g_x -= g_G * G / (x + HARDLY_ANY)
+    g_y += g_G * per_x
+    g_x -= g_G * G * per_x
     g_c = g_x * x_in + 2.0 * c * g_z * z_in + g_y * y_in
     g_change = kept_slope(change) * g_c
     return (
@@ -151,14 +147,14 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     # forward again: survival after the last age, free neurons
     L_out = integrated_hazard(H - decay[0] * H - offset)
     u1 = curvature * decay[0] * H
-    survival = S[0] * exp(-(step.weight_start * L[0] * tilt(-u1 / leak) + step.weight_end * L_out * tilt(u1)))
+    survival = S[0] * exp_falling(-(step.weight_start * L[0] * tilt(-u1 / leak) + step.weight_end * L_out * tilt(u1)))
     explained = 0.0
     for j in range(window):
         explained += S[j] * n
     x = max(step.n_neurons[k] - explained, 0.0)
     L_free = integrated_hazard(H - offset)
     weight = step.weight_start + step.weight_end
-    q = exp(-weight * L_free)
+    q = exp_falling(-weight * L_free)
     leaving = min(survival * n, x * (1.0 - q))
     per_z, per_y = 1.0 / (1.0 - q * q + HARDLY_ANY), 1.0 / (1.0 - q * leak)
     g_x = g_free[0]
@@ -197,8 +193,8 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
             x_age = step.weight_b_start[k] * L_a + step.weight_b_end[k] * L_end
         else:
             x_age = step.weight_start * L[j] * tilt_start + step.weight_end * L_end * tilt_end
-        kept = exp(-x_age)
-        g_x_age = -g_survival * S[j] * kept
+        passed = exp_falling(-x_age)
+        g_x_age = -g_survival * S[j] * passed
         g_L_end = g_L_next
         g_L_start = 0.0
         if age == r:
@@ -218,7 +214,7 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
         g_H += g_u * (1.0 - decay[j])
         g_offset -= g_u
         g_leak -= g_u * decay_slope[j] * H
-        g_survival = g_survival * kept + g_S[j] + g_explained * n
+        g_survival = g_survival * passed + g_S[j] + g_explained * n
         g_n += g_explained * S[j]
         g_L_next = g_L_start + g_L[j]
     g_u = g_L_a * min(L_a, LARGEST_CURVED_HAZARD)
@@ -231,7 +227,7 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     return g_H, g_n
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(
     start, stop, n_history, windows, decay, decay_slope, n, stimulus, drive, H, release, step,
     S_final, h_unseen, surprise, tape_S, tape_L, tape_p, records,
@@ -266,6 +262,10 @@ def adjoint(
     g_tau_m, g_u_rest, g_leaks = g_step.tau_m, g_step.u_rest, g_step.leak
     g_curvatures, g_offsets = g_step.curvature, g_step.log_hazard_offset
     g_surprise = np.empty(K)
+    fs, log_fs = np.empty(K), np.empty(K)  # correction after the bin
+    for k in range(K):
+        log_fs[k] = correction(k, stop - 1, surprise, feedback)
+        fs[k] = math.exp(log_fs[k])
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = row * K
@@ -274,8 +274,8 @@ def adjoint(
         # the prediction of the next bin's counts, and the correction f: forward's last two loops
         for k in range(K):
             m_tape = m_row + k
-            log_f = correction(k, t, surprise, feedback)
-            f = math.exp(log_f)
+            log_f = log_fs[k]
+            f = fs[k]
             share = records[m_tape, W] / records[m_tape, V]
             missing = n_neurons[k] - records[m_tape, M] + records[m_tape, P] - n[k, here]
             due = f * records[m_tape, B1] + share * missing
@@ -294,10 +294,10 @@ def adjoint(
             m_tape = m_row + k
             mass, fired_free, mass_free, square_free = records[m_tape, M], records[m_tape, W], records[m_tape, V], records[m_tape, Q2]
             # forward again: potentials
-            f_in = 1.0
-            if t > 0:
-                f_in = math.exp(correction(k, t - 1, surprise, feedback))
-            f_now = math.exp(correction(k, t, surprise, feedback))
+            f_now = fs[k]
+            log_fs[k] = correction(k, t - 1, surprise, feedback) if t > 0 else 0.0
+            f_in = math.exp(log_fs[k])
+            fs[k] = f_in
             external = u_rest[k] + stimulus[k, t]
             mu = external + tau_m[k] * drive[k, t]
             gap_end = external + tau_m[k] * drive[k, t + 1] - H[k, t + 1]
@@ -338,14 +338,7 @@ def adjoint(
             c = kept((f_in - 1.0) * records[m_tape, E_FREE])
             x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
             G = y / (x + HARDLY_ANY)
-            H_start = H[k, t] - offset
-            L_free = integrated_hazard(H_end - offset - leak * G)
-            q = exp(
-                -(
-                    w0 * integrated_hazard(H_start - G) * tilt(-a0 - curvature * G)
-                    + w1 * L_free * tilt(a1 + curvature * leak * G)
-                )
-            )
+            q, L_free = records[m_tape, Q_FREE], records[m_tape, L_FREE_END]
             p = 1.0 - q
             g_x = g_x_out * q + g_fired * p + g_mass + g_fired_free * p + g_mass_free + g_rate * L_free * q
             g_x += p * p * (g_square + g_square_free)
@@ -378,7 +371,8 @@ def adjoint(
                 g_free[k, 0], g_free[k, 1], g_free[k, 2], g_free[k, 3], g_f_in, g_H_start, g_end, g_a0, g_a1,
                 g_curvature, g_leak_free,
             ) = retreat_free(
-                records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, E_FREE], f_in, H_start, H_end - offset, a0, a1, curvature, leak,
+                records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, E_FREE], f_in,
+                records[m_tape, L_FREE_START], L_free, q, a0, a1, curvature, leak,
                 w0, w1, g_x, g_z, g_y, g_p, g_L_free, g_free[k, 3],
             )  # fmt: skip
             g_leak += g_leak_free
@@ -386,14 +380,10 @@ def adjoint(
             for s in range(last + 2, own):
                 g_n[k, ahead + s] += g_mass_old if s < own - t else g_mass
             # ages r and r + 1
-            young = youngs[k]
-            newborn = release[k, ahead + R + last]
-            L_a, L_b = newborn_hazards(
-                mu, H[k, t], H_end, newborn, decay[k, count], young, release_slope[k], R > r, offset
-            )
+            L_a, L_b = records[m_tape, L_A], records[m_tape, L_B]
             g_L_a = 0.0
             if r > 0:
-                q_a = exp(-weight_a[k] * L_a)
+                q_a = records[m_tape, Q_A]
                 p_a = 1.0 - q_a
                 g_fired_a, g_mass_a = (g_fired_old, g_mass_old) if t < r else (g_fired, g_mass)
                 g_rate_a = g_rate * partly_released[k]
@@ -402,7 +392,7 @@ def adjoint(
                 g_p_a = m * (g_fired_a + 2.0 * p_a * g_square - g_rate_a * L_a) - g_S[k, last + 1]
                 g_L_a += g_p_a * q_a * weight_a[k] + g_rate_a * q_a * m
                 g_S[k, last + 1] = 0.0
-            q_b = exp(-(weight_b_start[k] * L_a + weight_b_end[k] * L_b))
+            q_b = records[m_tape, Q_B]
             p_b = 1.0 - q_b
             survival = tape_S[m_tape, count]
             m = survival * n[k, ahead + last]
@@ -421,7 +411,7 @@ def adjoint(
             g_L_a += g_p_b * q_b * weight_b_start[k]
             # newborn_hazards
             g_u = g_L_a * min(L_a, LARGEST_CURVED_HAZARD)
-            g_mu = g_u * (1.0 - young)
+            g_mu = g_u * (1.0 - youngs[k])
             g_leak -= g_u * mu * young_slopes[k]
             g_offset = -g_u - g_H_start
             g_u = g_L_b * min(L_b, LARGEST_CURVED_HAZARD)
@@ -433,7 +423,7 @@ def adjoint(
                 g_H_start += g_at_release * (1.0 - release_slope[k])
                 g_release_slope[k] += g_at_release * (mu - H[k, t])
             else:
-                at_release = newborn
+                at_release = release[k, ahead + R + last]
                 g_release[k, ahead + R + last] -= g_u * decay[k, count]
             g_leak -= g_u * decay_slope[k, count] * at_release
             # cohorts
