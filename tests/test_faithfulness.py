@@ -324,8 +324,8 @@ def row(name, found):
 
 @pytest.mark.slow
 def test_at_the_true_parameters_rates_and_switches_are_the_networks():
-    """160 × 100 s each, where 40 would do for the mean: at the 16 % that the closure costs and a Poisson-like spread of
-    the switches, the ratio of two means over 40 runs exceeds 1.25 once in ten times by chance, over 160 in a hundred.
+    """160 × 100 s each: the closure costs about 15 % in switches, whose numbers scatter like Poisson's, so that over 40
+    runs the ratio of two means would exceed 1.25 by chance every twentieth time.
     """
     seeds = iter(seeds_of_commit(10))
     runs = {"n_runs": 160, "duration": 100.0, "n_jobs": 2}

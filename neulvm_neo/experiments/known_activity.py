@@ -96,8 +96,8 @@ def fit_to_activity(n, circuit, factors, *, scheme, bin_size):
     """Maximise log p(n | θ), the Gaussian density of the counts.
 
     The maximum lies on a narrow ridge (condition number above 10⁵) on which L-BFGS stops early, hence Fisher scoring.
-    Far from it the Gaussian density is hardly quadratic, and the feedback within a bin can run away: the way there
-    leads over the Binomial density of a first-order scheme.
+    Far from it, where a model may be silent or saturated, the Gaussian density is hardly quadratic: the way there leads
+    over the Binomial density of a first-order scheme.
 
     Parameters
     ----------
