@@ -259,7 +259,7 @@ def pull_back(g_step, parameters, bin_size, scheme="second-order"):
     )
 
 
-def age_windows(step, time_constants=9.0, longest=4000):
+def age_windows(step, time_constants=9.0, longest=4000, lanes=LANES):
     """How many cohort ages (bins) are tracked one by one, per population, int (K,); older neurons are free.
 
     A free neuron's potential has almost converged to H; of all free neurons of a population three sums are kept (their
@@ -267,7 +267,7 @@ def age_windows(step, time_constants=9.0, longest=4000):
     of n̄ is about 3e-6 in the three-population network.
     """
     swept = np.minimum(np.ceil(-time_constants / np.log(step.leak)), longest)
-    return step.refractory_bins + 1 + LANES * np.ceil(swept / LANES).astype(np.int64)
+    return step.refractory_bins + 1 + lanes * np.ceil(swept / lanes).astype(np.int64)
 
 
 def locked_ages(step):

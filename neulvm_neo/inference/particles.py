@@ -11,6 +11,8 @@ from .. import discretization
 from ..kernels import mesoscopic, particles
 from ..likelihood import FLOOR_RATE
 
+# Cohorts swept at once in single precision; see `discretization.LANES`.
+LANES = 32
 # Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 1e-4, far less than by chance.
 MEMORY = 6.0
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
@@ -87,7 +89,7 @@ def particle_filter(
     """
     step = discretization.discretize(parameters, bin_size, scheme)
     T, K, P = observation.n_bins, len(step.n_neurons), int(n_particles)
-    windows = discretization.age_windows(step, MEMORY) if window is None else np.broadcast_to(window, K).astype(np.int64)
+    windows = discretization.age_windows(step, MEMORY, lanes=LANES) if window is None else np.broadcast_to(window, K).astype(np.int64)
     windows = np.maximum(windows, step.refractory_bins + 2)
     length = max(int(windows.max()), int(step.delay_bins.max()) + 2)
     decay = discretization.decay_table(step, windows)[0]
@@ -106,7 +108,8 @@ def particle_filter(
     weights = np.empty(P)
     first = rng.integers(len(rows), size=P)
     particles.bootstrap(
-        rng, spiking, observation.labels, np.ascontiguousarray(observation.stimulus, dtype=float), step, windows, decay,
+        rng, spiking, observation.labels, np.ascontiguousarray(observation.stimulus, dtype=float), step, windows,
+        decay.astype(particles.CELL),
         FLOOR_RATE * step.n_neurons * bin_size, first, *start, min(int(round(LAG / bin_size)), length - 1),
         resample_below, log_increments, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
     )  # fmt: skip

@@ -7,7 +7,7 @@ that stay in cache; unlike one they need nothing from neighbours, so that the ex
 import numpy as np
 from numba import njit
 
-from .elementary import exp
+from .elementary import exp_falling, exp_falling_single
 
 
 @njit(cache=True, error_model="numpy")
@@ -18,13 +18,22 @@ def two_exponentials(a, b, n_sweeps):
 
     Parameters
     ----------
-    a, b : (n_cells,), updated
+    a, b : (n_cells,) float64, updated
     n_sweeps : int
     """
     for _ in range(n_sweeps):
         for j in range(a.size):
-            a[j] = exp(-a[j])
-            b[j] = exp(-b[j])
+            a[j] = exp_falling(-a[j])
+            b[j] = exp_falling(-b[j])
+
+
+@njit(cache=True, error_model="numpy")
+def two_exponentials_single(a, b, n_sweeps):
+    """`two_exponentials` in single precision; arrays are float32."""
+    for _ in range(n_sweeps):
+        for j in range(a.size):
+            a[j] = exp_falling_single(-a[j])
+            b[j] = exp_falling_single(-b[j])
 
 
 @njit(cache=True, error_model="numpy")

@@ -28,7 +28,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .elementary import exp_falling, integrated_hazard
+from .elementary import LOG_HAZARD_CAP, exp_falling, exp_falling_single, integrated_hazard
 
 # Neurons. Ratios of sums over (nearly) nobody are taken for 0: they have no meaning, and no slope to speak of.
 HARDLY_ANY = 1e-12
@@ -119,6 +119,46 @@ def advance_cohorts(
         tape_S[m, j0 + j] = S_in
         tape_L[m_end, j0 + j] = L_end
         tape_p[m, j0 + j] = p
+    return fired, mass, fired_free, mass_free, square, square_free, rate
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
+def advance_cohorts_single(
+    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1
+):  # fmt: skip
+    """`advance_cohorts` in single precision and without a tape: all arrays and numbers are float32."""
+    i, k = np.uintp(i), np.uintp(k)
+    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    zero, one, half, quarter = np.float32(0.0), np.float32(1.0), np.float32(0.5), np.float32(0.25)
+    cap = np.float32(LOG_HAZARD_CAP)
+    fired, mass, fired_free, mass_free, square, square_free, rate = zero, zero, zero, zero, zero, zero, zero
+    change = (f - one) * w1
+    for j in range(np.uintp(count)):
+        S_in, L_in = S[i, s0 + j], L[i, s0 + j]
+        G = decay[k, j0 + j] * release[i, r0 + j]
+        u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
+        D, D0, D1 = one + u0 + u0 * u0, one - u0 + u0 * u0, one + u1 + u1 * u1
+        inverse = one / (D * D0 * D1)
+        y = min(quarter * change * L_in * (D0 * D1 * inverse), one)
+        fourth_root = one - y + half * y * y
+        survival = min(S_in * ((fourth_root * fourth_root) * (fourth_root * fourth_root)), one)
+        capped = min(H_end - G, cap)
+        L_end = exp_falling_single(capped) * (one + (H_end - G - capped))
+        q = exp_falling_single(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
+        p = one - q
+        mass_j = survival * n[i, n0 + j]
+        v = (one - survival) * mass_j
+        pm = p * mass_j
+        pv = p * v
+        fired += pm
+        mass += mass_j
+        fired_free += pv
+        mass_free += v
+        square += p * pm
+        square_free += p * pv
+        rate += L_end * q * mass_j
+        S[i, s0 + j] = survival * q
+        L[i, s0 + j] = L_end
     return fired, mass, fired_free, mass_free, square, square_free, rate
 
 
@@ -236,7 +276,7 @@ def constants(step, windows):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def advance_population(
-    i, k, m, m_end, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, c,
+    i, k, m, m_end, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, single, c,
     n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
 ):  # fmt: skip
     """One bin of one population: cohorts and free neurons are updated.
@@ -255,6 +295,8 @@ def advance_population(
         Correction of the bin before.
     unseen : bool
         Whether the chance of neurons that have not fired since the start is asked for.
+    single : bool
+        Whether the cells (and `decay`) are in single precision; then there is no tape.
     c : (K, N_CONSTANTS)
 
     Returns
@@ -279,17 +321,32 @@ def advance_population(
     # cohorts, those from before the recording apart
     count = window - r - 1
     n_old = min(max(window - t, 0), count) if unseen else 0
-    first, last, middle = own - window, own - r - 1, own - window + n_old
+    first, last = own - window, own - r - 1
     P0, M0, W0, V0, PP0, QQ0, B0 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    if n_old > 0:
-        P0, M0, W0, V0, PP0, QQ0, B0 = advance_cohorts(
-            i, k, m, m_end, first + to_n, first, first + to_release, 0, n_old, n, S, L, release, decay,
-            f, H_end - offset, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
-        )  # fmt: skip
-    fired, mass, fired_free, mass_free, square, square_free, rate = advance_cohorts(
-        i, k, m, m_end, middle + to_n, middle, middle + to_release, n_old, count - n_old, n, S, L, release, decay,
-        f, H_end - offset, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
-    )  # fmt: skip
+    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for part in range(2 if n_old > 0 else 1):
+        # the younger part first
+        lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
+        at = first + lo
+        if single:
+            sums = advance_cohorts_single(
+                i, k, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, np.float32(f),
+                np.float32(H_end - offset), np.float32(a0), np.float32(a1), np.float32(curvature),
+                np.float32(1.0 / leak), np.float32(w0), np.float32(w1),
+            )  # fmt: skip
+            add = (
+                float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3]), float(sums[4]), float(sums[5]),
+                float(sums[6]),
+            )  # fmt: skip
+        else:
+            add = advance_cohorts(
+                i, k, m, m_end, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, f,
+                H_end - offset, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
+            )  # fmt: skip
+        if part == 0:
+            fired, mass, fired_free, mass_free, square, square_free, rate = add
+        else:
+            P0, M0, W0, V0, PP0, QQ0, B0 = add
     # age r + 1
     L_a, L_b = newborn_hazards(
         mu, H_start, H_end, release[i, last + to_release], decay[k, count], c[k, YOUNG], c[k, RELEASE_SLOPE], R > r,
@@ -420,7 +477,7 @@ def forward(
             unseen = t < n_unseen
             mean, variance, h = advance_population(
                 k, k, row + k, row + K + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end, gap_end,
-                math.exp(log_f[k]), unseen, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
+                math.exp(log_f[k]), unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
             )  # fmt: skip
             n_bar[k, t], binomial_variance[k, t] = mean, variance
             if unseen:
