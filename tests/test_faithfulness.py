@@ -238,7 +238,7 @@ def test_five_parameters_come_back_from_known_activity_wherever_the_search_start
 
 
 def test_nine_time_constants_are_as_good_as_a_long_memory_and_three_are_not():
-    errors = faithfulness.closure_errors((3, 9), scheme="second-order", bin_size=0.004, duration=8.0, random_state=5)
+    errors = faithfulness.closure_errors((3, 9), scheme="second-order", bin_size=0.002, duration=8.0, random_state=5)
     assert set(errors) >= {"winner-take-all", "dying", "2 Hz", "switched off"}
     for name, (short, default) in errors.items():
         assert default < WINDOW_TOLERANCE, name
@@ -246,7 +246,7 @@ def test_nine_time_constants_are_as_good_as_a_long_memory_and_three_are_not():
     assert errors["winner-take-all"][0] > 1e-3
 
 
-WINDOW_TOLERANCE = 1e-4  # of n̄, relative, in every regime; in the winner-take-all network it is 2e-6
+WINDOW_TOLERANCE = 1e-4  # of n̄, relative, in every regime
 
 
 # ---- NEST
