@@ -266,8 +266,8 @@ def _bench(args):
     machine, rows = measured["machine"], measured["rows"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     print(f"\n{machine['cpu']} ({', '.join(machine['vector_extensions'])}), one core; {versions}")
-    print("Best of several calls. Floor: two vectorised exponentials per cell (age, population, bin), float64,")
-    print("measured beside the row; distance: ours over the floor.")
+    print("Best of several calls. Floor: two vectorised exponentials per cell (age, population, bin), measured beside")
+    print("the row in the same precision; distance: ours over the floor.")
     table = [cells for row in rows if (cells := bench_tables.table_row(row))]
     if table:
         _print_table(bench_tables.TABLE_HEAD, table)

@@ -53,7 +53,7 @@ def quick_ours(monkeypatch, trial):
         job = command[-1]
         result = {"seconds": [1.0, 1.5], "rates": [1.0, 2.0, 3.0], "windows": [5, 5, 5]}
         result |= {"n_bar": [[1.0, 2.0]], "value": -7.0}
-        result["floor"] = {"cells": 100, "seconds": 0.25, "ns_per_cell": 2.5e6}
+        result["floor"] = {"cells": 100, "dtype": "float64", "seconds": 0.25, "ns_per_cell": 2.5e6}
         if job == "example":
             result = trial
         elif job == "growth":
@@ -76,15 +76,22 @@ def test_slopes_are_exponents_of_growth(exponent):
     assert bench.slope(sizes, [3e-3 * size**exponent for size in sizes]) == pytest.approx(exponent)
 
 
-@pytest.mark.parametrize("kernel", [floor.two_exponentials, floor.two_library_exponentials])
-def test_the_floor_computes_two_exponentials_per_cell_and_sweep(kernel):
-    a, b = np.linspace(0, 1, 37), np.linspace(2, 5, 37)
+@pytest.mark.parametrize(
+    "kernel, dtype, rtol",
+    [
+        (floor.two_exponentials, np.float64, 1e-12),
+        (floor.two_exponentials_single, np.float32, 1e-5),
+        (floor.two_library_exponentials, np.float64, 1e-12),
+    ],
+)
+def test_the_floor_computes_two_exponentials_per_cell_and_sweep(kernel, dtype, rtol):
+    a, b = np.linspace(0, 1, 37, dtype=dtype), np.linspace(2, 5, 37, dtype=dtype)
     expected_a, expected_b = a.copy(), b.copy()
     kernel(a, b, 3)
     for _ in range(3):
         expected_a, expected_b = np.exp(-expected_a), np.exp(-expected_b)
-    np.testing.assert_allclose(a, expected_a, rtol=1e-12)
-    np.testing.assert_allclose(b, expected_b, rtol=1e-12)
+    np.testing.assert_allclose(a, expected_a, rtol=rtol)
+    np.testing.assert_allclose(b, expected_b, rtol=rtol)
 
 
 def test_the_example_is_a_trial_that_json_keeps(trial):
@@ -99,7 +106,7 @@ def test_the_example_is_a_trial_that_json_keeps(trial):
 def test_our_gradient_job_counts_its_cells(trial):
     result = measurements.gradient(trial=trial, scheme=bench.SCHEME, window=20, budget=0.0, n_bar=True)
     assert len(result["seconds"]) == 3 and min(result["seconds"]) > 0
-    assert result["floor"]["cells"] == 100 * 3 * 20
+    assert result["floor"]["cells"] == 100 * 3 * 20 and result["floor"]["dtype"] == "float64"
     per_cell = result["floor"]["seconds"] / result["floor"]["cells"]
     assert result["floor"]["ns_per_cell"] == pytest.approx(1e9 * per_cell)
     assert np.shape(result["n_bar"]) == (100, 3)

@@ -134,7 +134,7 @@ def _remarks(row):
     if "windows" in ours:
         yield f"ages tracked: {' '.join(map(str, ours['windows']))}"
     if row["floor"]:
-        yield f"floor of {row['floor']['ns_per_cell']:.2f} ns per cell"
+        yield f"floor of {row['floor']['ns_per_cell']:.2f} ns per cell in {row['floor']['dtype']}"
     if "largest_relative_difference_of_n_bar" in details:
         largest = details["largest_relative_difference_of_n_bar"]
         settled = details["largest_relative_difference_of_n_bar_once_settled"]

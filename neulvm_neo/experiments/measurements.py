@@ -18,12 +18,15 @@ from ..binning import bin_recording
 from ..circuit import Circuit
 from ..inference.particles import particle_filter
 from ..kernels import floor
+from ..kernels.particles import CELL
 from ..likelihood import Observation, joint
 from ..parameters import Parameters, parameters_of
 from ..recording import SpikeRecording
 from ..simulation import simulate_mesoscopic, simulate_microscopic
 from .circuits import winner_take_all
 
+_FLOORS = {"float64": floor.two_exponentials, "float32": floor.two_exponentials_single}
+_LIKELIHOOD_TYPE, _PARTICLE_TYPE = "float64", np.dtype(CELL).name  # of the cells; a simulation is one particle
 _FLOOR_CELLS = 1024  # 16 KB: stays in the fastest cache
 _FLOOR_SWEEPS = 1000  # a few milliseconds
 _FEWEST, _MOST = 3, 50  # calls that are timed, whatever the budget
@@ -89,7 +92,7 @@ def gradient(*, trial, scheme, window=None, density="binomial", budget=1.0, n_ba
     outcome = run()
     windows = _windows(problem[0], trial["bin_size"], scheme, window)
     result = _timed(run, budget, cells=len(trial["n"]) * sum(windows))
-    result |= {"windows": windows, "value": outcome.value, "dtype": "float64"}
+    result |= {"windows": windows, "value": outcome.value}
     if n_bar:
         result["n_bar"] = outcome.n_bar.tolist()
     return result
@@ -104,7 +107,7 @@ def forward(*, trial, scheme, window=None, budget=1.0):
     cells = len(trial["n"]) * sum(windows)
     result = _timed(run, budget, cells=cells)
     result["library_seconds"] = cells * _seconds_per_cell(floor.two_library_exponentials)
-    return result | {"windows": windows, "dtype": "float64"}
+    return result | {"windows": windows}
 
 
 def mesoscopic(*, duration, bin_size, delay, budget=1.0, seed=1):
@@ -121,7 +124,7 @@ def mesoscopic(*, duration, bin_size, delay, budget=1.0, seed=1):
 
     run()
     windows = _windows(parameters_of(circuit), bin_size, _default_scheme(), None)
-    result = _timed(run, budget, cells=round(duration / bin_size) * sum(windows))
+    result = _timed(run, budget, cells=round(duration / bin_size) * sum(windows), dtype=_PARTICLE_TYPE)
     return result | {"windows": windows, "rates": np.mean(rates, axis=0).tolist()}
 
 
@@ -156,7 +159,7 @@ def particles(*, trial, scheme, n_particles, budget=1.0, seed=1):
 
     outcome = run()
     windows = _windows(parameters, trial["bin_size"], scheme, None)
-    result = _timed(run, budget, cells=n_particles * len(trial["n"]) * sum(windows))
+    result = _timed(run, budget, cells=n_particles * len(trial["n"]) * sum(windows), dtype=_PARTICLE_TYPE)
     draws = n_particles * len(trial["n"]) * len(windows)
     return result | {"windows": windows, "population_bins": draws, "log_likelihood": outcome.log_likelihood}
 
@@ -279,16 +282,17 @@ def _default_scheme():
     return simulate_mesoscopic.__kwdefaults__["scheme"]
 
 
-def _timed(call, budget, cells=None):
+def _timed(call, budget, cells=None, dtype=_LIKELIHOOD_TYPE):
     """All times of a call within a budget, and of the floor for as many cells, in turns."""
     seconds, per_cell = [], []
     for _ in _turns(budget):
         seconds.append(_seconds(call))
         if cells is not None:
-            per_cell.append(_seconds_per_cell(floor.two_exponentials, repeats=1))
+            per_cell.append(_seconds_per_cell(_FLOORS[dtype], repeats=1))
     result = {"seconds": seconds}
     if cells is not None:
-        result["floor"] = {"cells": cells, "seconds": cells * min(per_cell), "ns_per_cell": 1e9 * min(per_cell)}
+        least = min(per_cell)
+        result["floor"] = {"cells": cells, "dtype": dtype, "seconds": cells * least, "ns_per_cell": 1e9 * least}
     return result
 
 
@@ -301,7 +305,8 @@ def _turns(budget):
 
 
 def _seconds_per_cell(kernel, repeats=5):
-    a, b = np.linspace(0.0, 1.0, _FLOOR_CELLS), np.linspace(1.0, 2.0, _FLOOR_CELLS)
+    dtype = np.float32 if kernel is floor.two_exponentials_single else np.float64
+    a, b = np.linspace(0.0, 1.0, _FLOOR_CELLS, dtype=dtype), np.linspace(1.0, 2.0, _FLOOR_CELLS, dtype=dtype)
     kernel(a, b, 1)
     return min(_seconds(partial(kernel, a, b, _FLOOR_SWEEPS)) for _ in range(repeats)) / (_FLOOR_CELLS * _FLOOR_SWEEPS)
 
