@@ -204,6 +204,7 @@ class _Sweep:
         self.windows = np.maximum(np.broadcast_to(window, K), step.refractory_bins + 2).astype(np.int64)
         self.n_history = B = int(self.windows.max())
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
+        self.constants = mesoscopic.constants(step, self.windows)
         self.counts = np.empty((K, B + T))
         self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
         self.counts[:, B:] = np.asarray(n).T
@@ -225,7 +226,7 @@ class _Sweep:
     def forward(self):
         step, B, K = self.step, self.n_history, len(self.windows)
         potential.forward(self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.release)
-        S, L, free = np.ones((K, B)), np.zeros((K, B)), np.empty((K, 4))
+        S, L, free = np.ones((K, B)), np.zeros((K, B)), np.empty((K, 5))
         for k, window in enumerate(self.windows):
             mesoscopic.stationary_cohorts(
                 k, step, window, self.decay[k, :window], self.H[k, 0], self.counts[k, 0], S[k, B - window :],
@@ -282,7 +283,7 @@ class _Sweep:
                 continue
             for spikes in mine:
                 total += observed.forward(
-                    k, spikes, T, start, stop, *arrays, self.release[k, B:], self.h_unseen[k], decay, self.step
+                    k, spikes, T, start, stop, *arrays, self.release[k, B:], self.h_unseen[k], decay, self.constants
                 )
         return total
 
@@ -294,7 +295,7 @@ class _Sweep:
         self.g_counts, self.g_release = np.zeros_like(self.counts), np.zeros_like(self.release)
         self.g_drive, self.g_H = np.zeros_like(self.drive), np.zeros_like(self.H)
         self.g_stimulus, self.g_h_unseen = np.zeros_like(self.stimulus), np.zeros_like(self.h_unseen)
-        state = (np.zeros((K, B)), np.zeros((K, B)), np.zeros((K, 4)), np.zeros(K), np.zeros(K))
+        state = (np.zeros((K, B)), np.zeros((K, B)), np.zeros((K, 5)), np.zeros(K), np.zeros(K))
         for i in range(len(self.stretches) - 1, -1, -1):
             start, stop = self.stretches[i]
             if i < len(self.stretches) - 1:  # the tape holds the last stretch only
@@ -328,13 +329,14 @@ class _Sweep:
             g_n_bar += g_variance
             g_variance[:] = 0.0
         g_H_end, g_gap_end = np.zeros((K, rows)), np.zeros((K, rows))
+        g_c = np.zeros_like(self.constants)
 
         def one_population(k, trains, arrays, decay, decay_slope):
             g_arrays = np.zeros_like(arrays)
             for spikes in trains:
                 observed.adjoint(
                     k, spikes, self.observation.n_bins, start, stop, *arrays, self.release[k, B:], self.h_unseen[k],
-                    decay, decay_slope, self.step, *g_arrays, self.g_release[k, B:], self.g_h_unseen[k], self.g_step,
+                    decay, decay_slope, self.constants, *g_arrays, self.g_release[k, B:], self.g_h_unseen[k], g_c,
                 )  # fmt: skip
             observed.potentials_adjoint(
                 k, start, stop, self.stimulus, self.drive, self.H, self.surprise, self.step, *arrays[2:], *g_arrays,
@@ -342,6 +344,7 @@ class _Sweep:
             )  # fmt: skip
 
         self._recorded(start, stop, one_population)
+        mesoscopic_adjoint.constants_adjoint(g_c, self.step, self.g_step)
         g_S, g_L = np.zeros((K, B + rows)), np.zeros((K, B + rows))
         g_S[:, rows:], g_L[:, rows:] = state[0], state[1]
         g_free, g_expected, g_f = state[2:]

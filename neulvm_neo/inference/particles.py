@@ -151,7 +151,7 @@ def _stationary_states(histories, stimulus, step, windows, decay, length):
     M, K = histories.shape
     n = histories * step.n_neurons * step.bin_size
     H = step.u_rest + stimulus + step.tau_m * (histories @ step.J.T)
-    S, L, free = np.ones((M, K, length)), np.zeros((M, K, length)), np.zeros((M, K, 4))
+    S, L, free = np.ones((M, K, length)), np.zeros((M, K, length)), np.zeros((M, K, 5))
     for m in range(M):
         for k, window in enumerate(windows):
             own = slice(length - window, length)

@@ -14,7 +14,7 @@ hazard per bin.
 L(t+1) needs H at the end of the bin, hence the counts of this very bin where synapses have no delay: they are
 predicted from the hazards at its start, n̄ follows, and once the counts are known the hazards are corrected by a
 single factor f = exp(H - H_predicted) per population, in the next bin: L ← f L, S ← S kept(y), where kept(y) ≈ exp(-y)
-and y = (f - 1) w_1 L tilt is what the true end of the bin adds to x.
+and y = (f - 1) w_1 L tilt(a + κ G), with the slope a predicted then, is what the true end of the bin adds to x.
 
 Ages up to r are refractory, a cohort is released in the course of ages r and r + 1 (its mean potential suffices there),
 ages r + 2 … window are swept in a loop that vectorises, and older neurons are free: three sums per population hold all
@@ -37,10 +37,10 @@ _FAST = {"contract", "reassoc", "nsz", "arcp"}  # sums over cohorts may be reord
 LARGEST_CORRECTION = 20.0
 
 # columns of the record that the forward sweep leaves for the adjoint, per bin and population
-M, W, V, P, Q2, B1, X, Z, Y, E_FREE, Q_FREE, L_FREE_START, L_FREE_END, L_A, L_B, Q_A, Q_B, N_RECORDS = range(18)
+M, W, V, P, Q2, B1, X, Z, Y, E_FREE, SLOPE, Q_FREE, L_FREE_START, L_FREE_END, L_A, L_B, Q_A, Q_B, N_RECORDS = range(19)
 # columns of `constants`
 WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE, PARTLY_RELEASED = range(10)
-WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, N_CONSTANTS = range(10, 17)
+WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, BIN_SIZE, N_CONSTANTS = range(10, 18)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -59,7 +59,7 @@ def kept(y):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts(
-    i, k, m, m_end, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1,
+    i, k, m, m_end, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1,
     tape_S, tape_L, tape_p,
 ):  # fmt: skip
     """One bin for `count` cohorts in the order of birth: S and L are updated.
@@ -78,8 +78,8 @@ def advance_cohorts(
         Correction of the last bin.
     H_end : float
         Predicted H(t+1) - ϑ + ln Δt.
-    a0, a1, curvature, per_leak : float
-        κ (τ_m dH/dt) at the start and, predicted, at the end; κ; 1/γ.
+    a, a0, a1, curvature, per_leak : float
+        κ (τ_m dH/dt) at the start as predicted in the last bin, at the start and, predicted, at the end; κ; 1/γ.
     tape_S, tape_L, tape_p : (·, ·), filled
         Survival as it came in, L(t+1) and p, for the adjoint.
 
@@ -96,10 +96,11 @@ def advance_cohorts(
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        # tilt(u0), tilt(-u0) and tilt(u1) with one division
-        D, D0, D1 = 1.0 + u0 + u0 * u0, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        # tilt(u), tilt(-u0) and tilt(u1) with one division
+        u = a + curvature * per_leak * G
+        D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D * D0 * D1)
-        survival = min(S_in * kept(change * L_in * (D0 * D1 * inverse)), 1.0)
+        survival = S_in * kept(change * L_in * (D0 * D1 * inverse))
         L_end = integrated_hazard(H_end - G)
         q = exp_falling(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
         p = 1.0 - q
@@ -124,7 +125,7 @@ def advance_cohorts(
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts_single(
-    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1
+    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1
 ):  # fmt: skip
     """`advance_cohorts` in single precision and without a tape: all arrays and numbers are float32."""
     i, k = np.uintp(i), np.uintp(k)
@@ -137,11 +138,12 @@ def advance_cohorts_single(
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        D, D0, D1 = one + u0 + u0 * u0, one - u0 + u0 * u0, one + u1 + u1 * u1
+        u = a + curvature * per_leak * G
+        D, D0, D1 = one + u + u * u, one - u0 + u0 * u0, one + u1 + u1 * u1
         inverse = one / (D * D0 * D1)
         y = min(quarter * change * L_in * (D0 * D1 * inverse), one)
         fourth_root = one - y + half * y * y
-        survival = min(S_in * ((fourth_root * fourth_root) * (fourth_root * fourth_root)), one)
+        survival = S_in * ((fourth_root * fourth_root) * (fourth_root * fourth_root))
         capped = min(H_end - G, cap)
         L_end = exp_falling_single(capped) * (one + (H_end - G - capped))
         q = exp_falling_single(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
@@ -221,8 +223,8 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
         Constant potential (mV) and spike count per bin.
     S, L : (window,), filled
         Of the cohorts that will have ages window, …, 1 in bin 0.
-    free : (4,), filled
-        x, z, y and E of the free neurons: x is what the cohorts leave unexplained of the population. Those of them whom
+    free : (5,), filled
+        x, z, y and E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached, which is 0: x is what the cohorts leave unexplained of the population. Those of them whom
         the past activity explains have left the window in the course of time; what is left rests at H.
     """
     offset, curvature, leak = step.log_hazard_offset[k], step.curvature[k], step.leak[k]
@@ -254,7 +256,7 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
     leaving = min(survival * n, free[0] * (1.0 - q))
     free[1] = leaving * survival / (1.0 - q * q + HARDLY_ANY)
     free[2] = leaving * decay[0] * H / (1.0 - q * leak)
-    free[3] = step.weight_end * L_free
+    free[3], free[4] = step.weight_end * L_free, 0.0
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -270,7 +272,7 @@ def constants(step, windows):
         c[k, WEIGHT_A], c[k, WEIGHT_B_START] = step.weight_a[k], step.weight_b_start[k]
         c[k, WEIGHT_B_END] = step.weight_b_end[k]
         c[k, WEIGHT_START], c[k, WEIGHT_END] = step.weight_start, step.weight_end
-        c[k, DECAY_ORIGIN] = step.decay_origin[k]
+        c[k, DECAY_ORIGIN], c[k, BIN_SIZE] = step.decay_origin[k], step.bin_size
     return c
 
 
@@ -310,7 +312,7 @@ def advance_population(
     w0, w1 = c[k, WEIGHT_START], c[k, WEIGHT_END]
     a0, a1 = curvature * (mu - H_start), curvature * gap_end
     # free neurons
-    for j in range(4):
+    for j in range(5):
         records[record, X + j] = free[i, j]
     x, z, y, q, L_start, L_free, E = advance_free(
         free[i, 0], free[i, 1], free[i, 2], free[i, 3], f, H_start - offset, H_end - offset, a0, a1, curvature, leak,
@@ -331,7 +333,7 @@ def advance_population(
         if single:
             sums = advance_cohorts_single(
                 i, k, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, np.float32(f),
-                np.float32(H_end - offset), np.float32(a0), np.float32(a1), np.float32(curvature),
+                np.float32(H_end - offset), np.float32(free[i, 4]), np.float32(a0), np.float32(a1), np.float32(curvature),
                 np.float32(1.0 / leak), np.float32(w0), np.float32(w1),
             )  # fmt: skip
             add = (
@@ -341,7 +343,7 @@ def advance_population(
         else:
             add = advance_cohorts(
                 i, k, m, m_end, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, f,
-                H_end - offset, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
+                H_end - offset, free[i, 4], a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
             )  # fmt: skip
         if part == 0:
             fired, mass, fired_free, mass_free, square, square_free, rate = add
@@ -411,7 +413,7 @@ def advance_population(
     free[i, 0] = x * q + leaving
     free[i, 1] = z * q * q + leaving * S[i, first]
     free[i, 2] = y * q * leak + leaving * decay[k, 0] * release[i, first + to_release]
-    free[i, 3] = E
+    free[i, 3], free[i, 4] = E, a1
     return mean, variance, h_unseen
 
 
@@ -441,8 +443,8 @@ def forward(
         See `potential.forward`.
     S, L : (K, n_history + stop - start), updated
         Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
-    free : (K, 4), updated
-        x, z, y, E of the free neurons.
+    free : (K, 5), updated
+        x, z, y, E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached.
     expected, log_f : (K,), updated
         Prediction of the counts of bin `start`, and the log of the correction of the bin before.
     n_bar, binomial_variance : (K, T), filled

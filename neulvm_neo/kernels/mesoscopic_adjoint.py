@@ -11,8 +11,8 @@ from numba import njit
 
 from .elementary import LARGEST_CURVED_HAZARD, exp_falling, integrated_hazard
 from .mesoscopic import (
-    B1, E_FREE, HARDLY_ANY, L_A, L_B, L_FREE_END, L_FREE_START, LARGEST_CORRECTION, M, P, Q2, Q_A, Q_B, Q_FREE, V, W, X,
-    Y, Z, _FAST, correction, kept, predicted_end, tilt,
+    B1, CURVATURE, E_FREE, HARDLY_ANY, L_A, L_B, L_FREE_END, L_FREE_START, LARGEST_CORRECTION, LEAK, M, OFFSET, P, Q2, Q_A, Q_B, Q_FREE, RELEASE_SLOPE, SLOPE, V,
+    W, X, Y, YOUNG, Z, _FAST, correction, kept, predicted_end, tilt,
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def kept_slope(y):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def retreat_cohorts(
-    i, k, m, m_end, n0, s0, r0, j0, count, n, release, decay, decay_slope, f, a0, a1, curvature, per_leak, w0, w1,
+    i, k, m, m_end, n0, s0, r0, j0, count, n, release, decay, decay_slope, f, a, a0, a1, curvature, per_leak, w0, w1,
     tape_S, tape_L, tape_p, g_fired, g_mass, g_fired_free, g_mass_free, g_square, g_square_free, g_rate,
     g_S, g_L, g_n, g_release,
 ):  # fmt: skip
@@ -46,12 +46,12 @@ def retreat_cohorts(
     Returns
     -------
     tuple of float
-        Gradients of H_end, a0, a1, f, curvature, per_leak, and of the leak in `decay`.
+        Gradients of H_end, a, a0, a1, f, curvature, per_leak, and of the leak in `decay`.
     """
     i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     change = (f - 1.0) * w1
-    g_H, g_start, g_end, g_f, g_curved, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    g_H, g_a, g_start, g_end, g_f, g_curved, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(np.uintp(count)):
         # forward, from the tape
         S_in, L_in = float(tape_S[m, j0 + j]), float(tape_L[m, j0 + j + np.uintp(1)])
@@ -59,12 +59,13 @@ def retreat_cohorts(
         q = 1.0 - p
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        D, D0, D1 = 1.0 + u0 + u0 * u0, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        u = a + curvature * per_leak * G
+        D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D * D0 * D1)
         tilt_change, tilt_start, tilt_end = D0 * D1 * inverse, D * D1 * inverse, D * D0 * inverse
         y = change * L_in * tilt_change
         c = kept(y)
-        survival = min(S_in * c, 1.0)
+        survival = S_in * c
         mass_j = survival * n[i, n0 + j]
         alive = 1.0 - survival
         # backward
@@ -76,24 +77,25 @@ def retreat_cohorts(
         g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free)) - g_kept * survival
         g_x = g_p * q
         g_L_end = g_L[i, s0 + j] + g_rate * q * mass_j + g_x * w1 * tilt_end
-        g_free = g_survival if S_in * c < 1.0 else 0.0
-        g_y = kept_slope(y) * S_in * g_free
+        g_y = kept_slope(y) * S_in * g_survival
+        g_u_in = -g_y * change * L_in * (1.0 + 2.0 * u) * tilt_change * tilt_change
         g_u0 = g_x * w0 * f * L_in * (1.0 - 2.0 * u0) * tilt_start * tilt_start
-        g_u0 -= g_y * change * L_in * (1.0 + 2.0 * u0) * tilt_change * tilt_change
         g_u1 = -g_x * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
         g_u = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
-        g_G = curvature * (per_leak * g_u0 + g_u1) - g_u
-        g_S[i, s0 + j] = c * g_free
+        g_per_G = per_leak * (g_u0 + g_u_in) + g_u1
+        g_G = curvature * g_per_G - g_u
+        g_S[i, s0 + j] = c * g_survival
         g_L[i, s0 + j] = g_x * w0 * f * tilt_start + change * tilt_change * g_y
         g_release[i, r0 + j] += g_G * decay[k, j0 + j]
         g_H += g_u
+        g_a += g_u_in
         g_start += g_u0
         g_end += g_u1
         g_f += L_in * (g_x * w0 * tilt_start + w1 * tilt_change * g_y)
-        g_curved += G * (per_leak * g_u0 + g_u1)
-        g_per_leak += curvature * G * g_u0
+        g_curved += G * g_per_G
+        g_per_leak += curvature * G * (g_u0 + g_u_in)
         g_leak += g_G * decay_slope[k, j0 + j] * release[i, r0 + j]
-    return g_H, g_start, g_end, g_f, g_curved, g_per_leak, g_leak
+    return g_H, g_a, g_start, g_end, g_f, g_curved, g_per_leak, g_leak
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -136,7 +138,7 @@ def retreat_free(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g_free, g_step):
-    """Adjoint of `stationary_cohorts`: from g_S, g_L (window,) and g_free (4,).
+    """Adjoint of `stationary_cohorts`: from g_S, g_L (window,) and g_free (5,).
 
     Adds to g_step; returns the gradients of H and n.
     """
@@ -227,6 +229,17 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     return g_H, g_n
 
 
+@njit(cache=True, error_model="numpy", nogil=True)
+def constants_adjoint(g_c, step, g_step):
+    """Adjoint of `constants` for those that are fitted: adds to g_step."""
+    for k in range(g_c.shape[0]):
+        power = step.young_power[k]
+        g_step.leak[k] += g_c[k, LEAK] + g_c[k, YOUNG] * power * step.leak[k] ** (power - 1.0)
+        g_step.log_hazard_offset[k] += g_c[k, OFFSET]
+        g_step.curvature[k] += g_c[k, CURVATURE]
+        g_step.release_slope[k] += g_c[k, RELEASE_SLOPE]
+
+
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(
     start, stop, n_history, windows, decay, decay_slope, n, stimulus, drive, H, release, step,
@@ -244,7 +257,7 @@ def adjoint(
         Gradients of what the sweep returns.
     g_H_end, g_gap_end : (K, stop - start)
         Gradients of H and τ_m dH/dt predicted for the end of the bin, from recorded neurons.
-    g_S, g_L : (K, n_history + stop - start), g_free : (K, 4), g_expected, g_f : (K,), updated
+    g_S, g_L : (K, n_history + stop - start), g_free : (K, 5), g_expected, g_f : (K,), updated
         Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_f is that of
         the correction f of the bin before.
     g_n, g_release, g_stimulus, g_drive, g_H, g_step : updated
@@ -335,6 +348,7 @@ def adjoint(
             g_release[k, ahead + R + first] += g_y_out * leaving * decay[k, 0]
             g_leak = g_y_out * leaving * decay_slope[k, 0] * release[k, ahead + R + first]
             # free neurons
+            slope, g_slope, g_a1_next = records[m_tape, SLOPE], 0.0, g_free[k, 4]
             c = kept((f_in - 1.0) * records[m_tape, E_FREE])
             x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
             G = y / (x + HARDLY_ANY)
@@ -354,9 +368,9 @@ def adjoint(
                 if t < window:
                     unseen_mass = HARDLY_ANY + x
                     for j in range(n_old):
-                        u0 = a0 + curvature / leak * decay[k, j] * release[k, ahead + R + first + j]
-                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * w1 * tape_L[m_tape, j + 1] * tilt(u0))
-                        unseen_mass += min(left, 1.0) * n[k, ahead + first + j]
+                        u = slope + curvature / leak * decay[k, j] * release[k, ahead + R + first + j]
+                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * w1 * tape_L[m_tape, j + 1] * tilt(u))
+                        unseen_mass += left * n[k, ahead + first + j]
                     if t < r + 1:
                         unseen_mass += tape_S[m_tape, count] * n[k, ahead + last]
                     for s in range(last + 1, own - t):
@@ -376,6 +390,7 @@ def adjoint(
                 w0, w1, g_x, g_z, g_y, g_p, g_L_free, g_free[k, 3],
             )  # fmt: skip
             g_leak += g_leak_free
+            g_a1 += g_a1_next
             # younger neurons are mass only
             for s in range(last + 2, own):
                 g_n[k, ahead + s] += g_mass_old if s < own - t else g_mass
@@ -434,19 +449,22 @@ def adjoint(
                     lo, hi, g_fired_part, g_mass_part = n_old, count, g_fired, g_mass
                 if lo == hi:
                     continue
-                gH, g_start, g_stop, gf, g_curved, g_per_leak, g_decay = retreat_cohorts(
+                gH, ga, g_start, g_stop, gf, g_curved, g_per_leak, g_decay = retreat_cohorts(
                     k, k, m_tape, m_tape + K, ahead + first + lo, first + lo, ahead + R + first + lo, lo, hi - lo,
-                    n, release, decay, decay_slope, f_in, a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
+                    n, release, decay, decay_slope, f_in, slope, a0, a1, curvature, 1.0 / leak, w0, w1,
+                    tape_S, tape_L, tape_p,
                     g_fired_part, g_mass_part, g_fired_free, g_mass_free, g_square, g_square_free, g_rate,
                     g_S, g_L, g_n, g_release,
                 )  # fmt: skip
                 g_end += gH
+                g_slope += ga
                 g_a0 += g_start
                 g_a1 += g_stop
                 g_f_in += gf
                 g_curvature += g_curved
                 g_leak += g_decay - g_per_leak / (leak * leak)
             # potentials
+            g_free[k, 4] = g_slope
             g_offset -= g_end
             g_end += g_H_end[k, row]
             g_gap = g_a1 * curvature + g_gap_end[k, row]

@@ -9,7 +9,8 @@ recorded spike it is any of the neurons that have not fired since the recording 
 Works on a stretch [start, stop) of bins. Arrays of a stretch belong to one population and begin at `start`: `H` at the
 left edges of the bins and `H_end` as predicted for their right edges, both less ϑ - ln Δt; `a0` and `a1`, the slopes of
 the potential times the curvature; `mu`, where the membrane is heading. `release` begins with bin 0 and holds the
-potential at the release of the cohorts, by the bin of the release.
+potential at the release of the cohorts, by the bin of the release. `c` are `mesoscopic.constants`, `g_c` their
+gradients.
 """
 
 import math
@@ -18,8 +19,10 @@ import numpy as np
 from numba import njit
 
 from .elementary import LARGEST_CURVED_HAZARD, integrated_hazard, log_one_minus_exp
-from .mesoscopic import _FAST, predicted_end, tilt
-from .mesoscopic_adjoint import minus_tilt_slope
+from .mesoscopic import (
+    BIN_SIZE, CURVATURE, LEAK, OFFSET, REFRACTORY, RELEASE, RELEASE_SLOPE, WEIGHT_A, WEIGHT_B_END, WEIGHT_B_START,
+    WEIGHT_END, WEIGHT_START, YOUNG, _FAST, predicted_end,
+)  # fmt: skip
 
 # A spike inside the absolute refractory period is impossible in the model but happens in recordings (multi-unit
 # activity, sorting errors). It is given this rate (Hz), which is also the least rate of a first spike: a constant
@@ -81,98 +84,114 @@ def decay_since_release(k, step):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def _integrated(H_start, H_end, a0, a1, decay, release, curvature, per_leak, w0, w1):
-    """Σ x over bins of ages above r + 1. Arrays (count,)."""
-    total = 0.0
-    for j in range(decay.size):
-        G = decay[j] * release
-        total += w0 * integrated_hazard(H_start[j] - per_leak * G) * tilt(-a0[j] - curvature * per_leak * G)
-        total += w1 * integrated_hazard(H_end[j] - G) * tilt(a1[j] + curvature * G)
-    return total
+def _hazards(count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, x):
+    """x of every bin for a neuron whose potential lacks G (count,) of H at the end of the bin."""
+    for j in range(count):
+        u0, u1 = a0[j] + curvature * per_leak * G[j], a1[j] + curvature * G[j]
+        D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        start, end = w0 * integrated_hazard(H_start[j] - per_leak * G[j]), w1 * integrated_hazard(H_end[j] - G[j])
+        x[j] = (start * D1 + end * D0) / (D0 * D1)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def _integrated_adjoint(
-    H_start, H_end, a0, a1, decay, decay_slope, release, curvature, per_leak, w0, w1, g_x,
-    g_H_start, g_H_end, g_a0, g_a1,
+def _hazards_adjoint(
+    count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, g_x, g_H_start, g_H_end, g_a0, g_a1, g_G
 ):  # fmt: skip
-    """Adjoint of `_integrated` times `g_x`.
-
-    Adds to the arrays; returns the gradients of release, curvature, per_leak and of the leak in `decay`.
-    """
-    g_release, g_curvature, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0
-    for j in range(decay.size):
-        G = decay[j] * release
-        u0, u1 = a0[j] + curvature * per_leak * G, a1[j] + curvature * G
-        L_start, L_end = integrated_hazard(H_start[j] - per_leak * G), integrated_hazard(H_end[j] - G)
-        g_start = g_x * w0 * tilt(-u0) * min(L_start, LARGEST_CURVED_HAZARD)
-        g_end = g_x * w1 * tilt(u1) * min(L_end, LARGEST_CURVED_HAZARD)
-        g_u0 = g_x * w0 * L_start * minus_tilt_slope(-u0)
-        g_u1 = -g_x * w1 * L_end * minus_tilt_slope(u1)
+    """Adjoint of `_hazards`: adds to the arrays, fills g_G; returns the gradients of curvature and per_leak."""
+    g_curvature, g_per_leak = 0.0, 0.0
+    for j in range(count):
+        u0, u1 = a0[j] + curvature * per_leak * G[j], a1[j] + curvature * G[j]
+        D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        inverse = 1.0 / (D0 * D1)
+        tilt_start, tilt_end = D1 * inverse, D0 * inverse
+        L_start, L_end = integrated_hazard(H_start[j] - per_leak * G[j]), integrated_hazard(H_end[j] - G[j])
+        g_start = g_x[j] * w0 * tilt_start * min(L_start, LARGEST_CURVED_HAZARD)
+        g_end = g_x[j] * w1 * tilt_end * min(L_end, LARGEST_CURVED_HAZARD)
+        g_u0 = g_x[j] * w0 * L_start * (1.0 - 2.0 * u0) * tilt_start * tilt_start
+        g_u1 = -g_x[j] * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
         of_start = curvature * g_u0 - g_start  # gradient of G(t)
-        of_end = curvature * g_u1 - g_end  # gradient of G(t+1)
-        g_G = per_leak * of_start + of_end
         g_H_start[j] += g_start
         g_H_end[j] += g_end
         g_a0[j] += g_u0
         g_a1[j] += g_u1
-        g_release += g_G * decay[j]
-        g_curvature += G * (per_leak * g_u0 + g_u1)
-        g_per_leak += G * of_start
-        g_leak += g_G * decay_slope[j] * release
-    return g_release, g_curvature, g_per_leak, g_leak
+        g_G[j] = per_leak * of_start + curvature * g_u1 - g_end
+        g_curvature += G[j] * (per_leak * g_u0 + g_u1)
+        g_per_leak += G[j] * of_start
+    return g_curvature, g_per_leak
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _newborn(k, birth, t, release, H_start, H_end, mu, decay, step):
+def _newborn(k, birth, t, release, H_start, H_end, mu, decay, c):
     """x of a neuron in bin t of age r or r + 1, its potential at release, and its hazards (see `mesoscopic`).
 
     `H_start`, `H_end` and `mu` are those of bin t.
     """
-    offset = step.log_hazard_offset[k]
-    L_a = integrated_hazard((1.0 - step.leak[k] ** step.young_power[k]) * mu - offset)
-    if t - birth == step.refractory_bins[k]:
-        return step.weight_a[k] * L_a, 0.0, L_a, 0.0
-    if step.release_bins[k] > step.refractory_bins[k]:  # released in this bin
+    offset = c[k, OFFSET]
+    L_a = integrated_hazard((1.0 - c[k, YOUNG]) * mu - offset)
+    if t - birth == int(c[k, REFRACTORY]):
+        return c[k, WEIGHT_A] * L_a, 0.0, L_a, 0.0
+    if int(c[k, RELEASE]) > int(c[k, REFRACTORY]):  # released in this bin
         H = H_start + offset
-        at_release = H + step.release_slope[k] * (mu - H)
+        at_release = H + c[k, RELEASE_SLOPE] * (mu - H)
     else:
-        at_release = release[birth + step.release_bins[k]]
+        at_release = release[birth + int(c[k, RELEASE])]
     L_b = integrated_hazard(H_end - decay * at_release)
-    return step.weight_b_start[k] * L_a + step.weight_b_end[k] * L_b, at_release, L_a, L_b
+    return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b, at_release, L_a, L_b
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _newborn_adjoint(
-    k, birth, t, release, H_start, H_end, mu, decay, decay_slope, step, g_x,
-    row, g_H_start, g_H_end, g_mu, g_release, g_step,
+    k, birth, t, release, H_start, H_end, mu, decay, decay_slope, c, g_x,
+    row, g_H_start, g_H_end, g_mu, g_release, g_c,
 ):  # fmt: skip
-    """Adjoint of `_newborn`; adds to the arrays and to g_step."""
-    offset, power, leak = step.log_hazard_offset[k], step.young_power[k], step.leak[k]
-    x, at_release, L_a, L_b = _newborn(k, birth, t, release, H_start, H_end, mu, decay, step)
-    youngest = t - birth == step.refractory_bins[k]
-    g_u = g_x * (step.weight_a[k] if youngest else step.weight_b_start[k]) * min(L_a, LARGEST_CURVED_HAZARD)
-    g_mu[row] += g_u * (1.0 - leak**power)
-    g_step.leak[k] -= g_u * mu * power * leak ** (power - 1.0)
-    g_step.log_hazard_offset[k] -= g_u
+    """Adjoint of `_newborn`; adds to the arrays."""
+    offset = c[k, OFFSET]
+    x, at_release, L_a, L_b = _newborn(k, birth, t, release, H_start, H_end, mu, decay, c)
+    youngest = t - birth == int(c[k, REFRACTORY])
+    g_u = g_x * (c[k, WEIGHT_A] if youngest else c[k, WEIGHT_B_START]) * min(L_a, LARGEST_CURVED_HAZARD)
+    g_mu[row] += g_u * (1.0 - c[k, YOUNG])
+    g_c[k, YOUNG] -= g_u * mu
+    g_c[k, OFFSET] -= g_u
     if youngest:
         return
-    g_u = g_x * step.weight_b_end[k] * min(L_b, LARGEST_CURVED_HAZARD)
+    g_u = g_x * c[k, WEIGHT_B_END] * min(L_b, LARGEST_CURVED_HAZARD)
     g_H_end[row] += g_u
     g_at_release = -g_u * decay
-    g_step.leak[k] -= g_u * decay_slope * at_release
-    if step.release_bins[k] > step.refractory_bins[k]:
-        slope = step.release_slope[k]
+    g_c[k, LEAK] -= g_u * decay_slope * at_release
+    if int(c[k, RELEASE]) > int(c[k, REFRACTORY]):
+        slope = c[k, RELEASE_SLOPE]
         g_H_start[row] += g_at_release * (1.0 - slope)
-        g_step.log_hazard_offset[k] += g_at_release * (1.0 - slope)  # H = H_start + offset
+        g_c[k, OFFSET] += g_at_release * (1.0 - slope)  # H = H_start + offset
         g_mu[row] += g_at_release * slope
-        g_step.release_slope[k] += g_at_release * (mu - H_start - offset)
+        g_c[k, RELEASE_SLOPE] += g_at_release * (mu - H_start - offset)
     else:
-        g_release[birth + step.release_bins[k]] += g_at_release
+        g_release[birth + int(c[k, RELEASE])] += g_at_release
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def forward(k, spikes, n_bins, start, stop, H_start, H_end, a0, a1, mu, release, h_unseen, decay, step):
+def _walk(k, spikes, n_bins, start, stop, release, decay, c, age, G):
+    """Age (0 before the first recorded spike) and missing potential G of a neuron in the bins [start, stop).
+
+    G is 0 where the neuron is not yet released, or the reset forgotten.
+    """
+    r, R = int(c[k, REFRACTORY]), int(c[k, RELEASE])
+    first_spike = spikes[0] if spikes.size else n_bins
+    for t in range(start, min(first_spike + 1, stop)):
+        age[t - start], G[t - start] = 0, 0.0
+    for i in range(max(np.searchsorted(spikes, start) - 1, 0), spikes.size):
+        birth = spikes[i]
+        if birth >= stop:
+            break
+        end = spikes[i + 1] if i + 1 < spikes.size else n_bins
+        at_release = release[min(birth + R, n_bins - 1)]
+        for t in range(max(birth + 1, start), min(end + 1, stop)):
+            a = t - birth
+            age[t - start] = a
+            G[t - start] = decay[a - r - 1] * at_release if 0 < a - r - 1 < decay.size else 0.0
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def forward(k, spikes, n_bins, start, stop, H_start, H_end, a0, a1, mu, release, h_unseen, decay, c):
     """log p of one neuron's spikes and silence in the bins [start, stop).
 
     Parameters
@@ -190,113 +209,78 @@ def forward(k, spikes, n_bins, start, stop, H_start, H_end, a0, a1, mu, release,
     decay : (count,)
         `decay_since_release`.
     """
-    r = step.refractory_bins[k]
-    locked = r if step.weight_a[k] == 0.0 else r - 1  # ages at which a neuron cannot fire
-    curvature, per_leak, w0, w1 = step.curvature[k], 1.0 / step.leak[k], step.weight_start, step.weight_end
-    contamination = CONTAMINATION_RATE * step.bin_size
-    nothing = np.zeros(stop - start)
+    r = int(c[k, REFRACTORY])
+    locked = r if c[k, WEIGHT_A] == 0.0 else r - 1  # ages at which a neuron cannot fire
+    contamination = CONTAMINATION_RATE * c[k, BIN_SIZE]
+    count = stop - start
+    age, G, x = np.empty(count, dtype=np.int64), np.empty(count), np.empty(count)
+    _walk(k, spikes, n_bins, start, stop, release, decay, c, age, G)
+    _hazards(
+        count, H_start, H_end, a0, a1, G, c[k, CURVATURE], 1.0 / c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END], x
+    )
     log_p = 0.0
-    first_spike = spikes[0] if spikes.size else n_bins
-    for t in range(start, min(first_spike, stop)):
-        log_p += math.log1p(-min(h_unseen[t], CERTAINTY))
-    if start <= first_spike < min(stop, n_bins):
-        log_p += math.log(max(h_unseen[first_spike], contamination))
-    for i in range(max(np.searchsorted(spikes, start) - 1, 0), spikes.size):
-        birth = spikes[i]
-        if birth >= stop:
-            break
-        end = spikes[i + 1] if i + 1 < spikes.size else n_bins
-        low, high = max(birth + 1, start), min(end, stop)
-        fires = start <= end < min(stop, n_bins)
-        log_p -= contamination * max(min(birth + locked + 1, high) - low, 0)
-        if fires and end <= birth + locked:
-            log_p += log_one_minus_exp(contamination)
-        for t in range(max(birth + locked + 1, low), min(birth + r + 2, high + 1)):
-            if t < high or fires:
-                row = t - start
-                x, _, _, _ = _newborn(k, birth, t, release, H_start[row], H_end[row], mu[row], decay[0], step)
-                log_p += log_one_minus_exp(x) if t == end else -x
-        origin = birth + r + 1  # where the table of decays begins
-        edge = origin + decay.size
-        at_release = release[min(birth + step.release_bins[k], n_bins - 1)]
-        for part in range(2):
-            if part == 0:
-                lo, hi, stays = max(origin + 1, low), min(edge, high), True
-            else:
-                lo, hi, stays = max(edge, low), high, False
-            if lo < hi:
-                left = decay[lo - origin : hi - origin] if stays else nothing[: hi - lo]
-                here = slice(lo - start, hi - start)
-                log_p -= _integrated(
-                    H_start[here], H_end[here], a0[here], a1[here], left, at_release, curvature, per_leak, w0, w1
-                )
-        if fires and end > birth + r + 1:
-            here = slice(end - start, end - start + 1)
-            left = decay[end - origin : end - origin + 1] if end < edge else nothing[:1]
-            log_p += log_one_minus_exp(
-                _integrated(H_start[here], H_end[here], a0[here], a1[here], left, at_release, curvature, per_leak, w0, w1)
-            )
+    i = np.searchsorted(spikes, start)
+    for row in range(count):
+        t = start + row
+        fires = i < spikes.size and spikes[i] == t
+        a = age[row]
+        if a == 0:
+            log_p += math.log(max(h_unseen[t], contamination)) if fires else math.log1p(-min(h_unseen[t], CERTAINTY))
+        else:
+            if a <= locked:
+                x[row] = contamination
+            elif a <= r + 1:
+                x[row] = _newborn(k, t - a, t, release, H_start[row], H_end[row], mu[row], decay[0], c)[0]
+            log_p += log_one_minus_exp(x[row]) if fires else -x[row]
+        if fires:
+            i += 1
     return log_p
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def adjoint(
-    k, spikes, n_bins, start, stop, H_start, H_end, a0, a1, mu, release, h_unseen, decay, decay_slope, step,
-    g_H_start, g_H_end, g_a0, g_a1, g_mu, g_release, g_h_unseen, g_step,
+    k, spikes, n_bins, start, stop, H_start, H_end, a0, a1, mu, release, h_unseen, decay, decay_slope, c,
+    g_H_start, g_H_end, g_a0, g_a1, g_mu, g_release, g_h_unseen, g_c,
 ):  # fmt: skip
     """Gradient of `forward`: adds to every ``g_``."""
-    r = step.refractory_bins[k]
-    locked = r if step.weight_a[k] == 0.0 else r - 1
-    curvature, per_leak, w0, w1 = step.curvature[k], 1.0 / step.leak[k], step.weight_start, step.weight_end
-    nothing = np.zeros(stop - start)
-    first_spike = spikes[0] if spikes.size else n_bins
-    for t in range(start, min(first_spike, stop)):
-        if h_unseen[t] < CERTAINTY:
-            g_h_unseen[t] -= 1.0 / (1.0 - h_unseen[t])
-    if start <= first_spike < min(stop, n_bins) and h_unseen[first_spike] > CONTAMINATION_RATE * step.bin_size:
-        g_h_unseen[first_spike] += 1.0 / h_unseen[first_spike]
-    for i in range(max(np.searchsorted(spikes, start) - 1, 0), spikes.size):
-        birth = spikes[i]
-        if birth >= stop:
-            break
-        end = spikes[i + 1] if i + 1 < spikes.size else n_bins
-        low, high = max(birth + 1, start), min(end, stop)
-        fires = start <= end < min(stop, n_bins)
-        for t in range(max(birth + locked + 1, low), min(birth + r + 2, high + 1)):
-            if t < high or fires:
-                row = t - start
-                x, _, _, _ = _newborn(k, birth, t, release, H_start[row], H_end[row], mu[row], decay[0], step)
-                _newborn_adjoint(
-                    k, birth, t, release, H_start[row], H_end[row], mu[row], decay[0], decay_slope[0], step,
-                    1.0 / math.expm1(x) if t == end else -1.0, row, g_H_start, g_H_end, g_mu, g_release, g_step,
-                )  # fmt: skip
-        origin = birth + r + 1
-        edge = origin + decay.size
-        released_in = min(birth + step.release_bins[k], n_bins - 1)
-        at_release = release[released_in]
-        for part in range(3):
-            g_x = -1.0
-            if part == 0:
-                lo, hi, stays = max(origin + 1, low), min(edge, high), True
-            elif part == 1:
-                lo, hi, stays = max(edge, low), high, False
-            else:
-                lo, hi, stays = end, end + (1 if fires and end > birth + r + 1 else 0), end < edge
-            if lo >= hi:
-                continue
-            here = slice(lo - start, hi - start)
-            left, left_slope = nothing[: hi - lo], nothing[: hi - lo]
-            if stays:
-                left, left_slope = decay[lo - origin : hi - origin], decay_slope[lo - origin : hi - origin]
-            if part == 2:
-                x = _integrated(
-                    H_start[here], H_end[here], a0[here], a1[here], left, at_release, curvature, per_leak, w0, w1
-                )
-                g_x = 1.0 / math.expm1(x)
-            of_release, of_curvature, of_per_leak, of_leak = _integrated_adjoint(
-                H_start[here], H_end[here], a0[here], a1[here], left, left_slope, at_release, curvature, per_leak,
-                w0, w1, g_x, g_H_start[here], g_H_end[here], g_a0[here], g_a1[here],
+    r, R = int(c[k, REFRACTORY]), int(c[k, RELEASE])
+    locked = r if c[k, WEIGHT_A] == 0.0 else r - 1
+    curvature, per_leak, w0, w1 = c[k, CURVATURE], 1.0 / c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END]
+    count = stop - start
+    age, G, x = np.empty(count, dtype=np.int64), np.empty(count), np.empty(count)
+    _walk(k, spikes, n_bins, start, stop, release, decay, c, age, G)
+    _hazards(count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, x)
+    g_x, g_G = np.zeros(count), np.empty(count)
+    i = np.searchsorted(spikes, start)
+    for row in range(count):
+        t = start + row
+        fires = i < spikes.size and spikes[i] == t
+        if fires:
+            i += 1
+        a = age[row]
+        if a == 0:
+            if not fires:
+                g_h_unseen[t] -= 1.0 / (1.0 - h_unseen[t]) if h_unseen[t] < CERTAINTY else 0.0
+            elif h_unseen[t] > CONTAMINATION_RATE * c[k, BIN_SIZE]:
+                g_h_unseen[t] += 1.0 / h_unseen[t]
+        elif locked < a <= r + 1:
+            H_0, H_1 = H_start[row], H_end[row]
+            here = _newborn(k, t - a, t, release, H_0, H_1, mu[row], decay[0], c)[0]
+            _newborn_adjoint(
+                k, t - a, t, release, H_0, H_1, mu[row], decay[0], decay_slope[0], c,
+                1.0 / math.expm1(here) if fires else -1.0, row, g_H_start, g_H_end, g_mu, g_release, g_c,
             )  # fmt: skip
-            g_release[released_in] += of_release
-            g_step.curvature[k] += of_curvature
-            g_step.leak[k] += of_leak - of_per_leak * per_leak * per_leak
+        elif a > r + 1:
+            g_x[row] = 1.0 / math.expm1(x[row]) if fires else -1.0
+    g_curvature, g_per_leak = _hazards_adjoint(
+        count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, g_x, g_H_start, g_H_end, g_a0, g_a1, g_G
+    )
+    g_leak = -g_per_leak * per_leak * per_leak
+    for row in range(count):
+        a = age[row]
+        if 0 < a - r - 1 < decay.size:
+            released_in = min(start + row - a + R, n_bins - 1)
+            g_release[released_in] += g_G[row] * decay[a - r - 1]
+            g_leak += g_G[row] * decay_slope[a - r - 1] * release[released_in]
+    g_c[k, CURVATURE] += g_curvature
+    g_c[k, LEAK] += g_leak

@@ -82,7 +82,7 @@ def bootstrap(
     first_history : (n_particles,) int
         Which of the histories below each particle starts from.
     history_n, history_H : (n_histories, K); history_S, history_L : (n_histories, K, length);
-    history_free : (n_histories, K, 4)
+    history_free : (n_histories, K, 5)
         Stationary states before the first bin, with the youngest cohort last.
     lag : int
         Fixed lag of the smoothed moments, in bins, below `length`.
@@ -116,7 +116,7 @@ def bootstrap(
     # the state of all particles, before and after resampling
     n, S = np.zeros((2 * rows, capacity), dtype=CELL), np.ones((2 * rows, capacity), dtype=CELL)
     L, release = np.zeros((2 * rows, capacity), dtype=CELL), np.zeros((2 * rows, capacity), dtype=CELL)
-    free, due = np.empty((2 * rows, 4)), np.empty((2 * rows, N_RECORDS))
+    free, due = np.empty((2 * rows, 5)), np.empty((2 * rows, N_RECORDS))
     H, current, n_bar = np.empty(2 * rows), np.empty(2 * rows), np.empty(2 * rows)
     expected, log_f = np.empty(2 * rows), np.zeros(2 * rows)
     at_release = np.zeros((2 * n_particles, n_observed))
@@ -230,7 +230,7 @@ def bootstrap(
                     i, a = base + p * K + k, old * K + k
                     H[i], current[i], n_bar[i] = H[a], current[a], n_bar[a]
                     expected[i], log_f[i] = expected[a], log_f[a]
-                    for j in range(4):
+                    for j in range(5):
                         free[i, j] = free[a, j]
                     for j in range(N_RECORDS):
                         due[i, j] = due[a, j]
