@@ -111,14 +111,14 @@ def forward(*, trial, scheme, window=None, budget=1.0):
 
 
 def mesoscopic(*, duration, bin_size, delay, budget=1.0, seed=1):
-    """Time of a mesoscopic simulation of the three populations, warm-up of the default length included."""
+    """Time of a mesoscopic simulation of the three populations, from an asynchronous start."""
     circuit = winner_take_all().replace(delay=delay * pq.s)
     seeds = iter(range(seed, seed + 10**6))
     rates = []
 
     def run():
         simulated = simulate_mesoscopic(
-            circuit, duration=duration * pq.s, bin_size=bin_size * pq.s, random_state=next(seeds)
+            circuit, duration=duration * pq.s, bin_size=bin_size * pq.s, warm_up=0 * pq.s, random_state=next(seeds)
         )
         rates.append(simulated.activity.mean(axis=0))
 
@@ -129,14 +129,14 @@ def mesoscopic(*, duration, bin_size, delay, budget=1.0, seed=1):
 
 
 def microscopic(*, duration, time_step, delay, budget=1.0, seed=1):
-    """Time of a simulation of every neuron of the three populations, warm-up of the default length included."""
+    """Time of a simulation of every neuron of the three populations, from an asynchronous start."""
     circuit = winner_take_all().replace(delay=delay * pq.s)
     seeds = iter(range(seed, seed + 10**6))
     rates = []
 
     def run():
         simulated = simulate_microscopic(
-            circuit, duration=duration * pq.s, time_step=time_step * pq.s, random_state=next(seeds)
+            circuit, duration=duration * pq.s, time_step=time_step * pq.s, warm_up=0 * pq.s, random_state=next(seeds)
         )
         rates.append(simulated.activity.mean(axis=0))
 
