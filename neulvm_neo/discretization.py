@@ -9,8 +9,8 @@ import numpy as np
 
 SCHEMES = ("second-order", "exponential", "euler")
 ROUNDING_SCHEMES = ("exponential", "euler")  # refractory periods and delays become whole bins
-# The sweep over cohorts works on so many at a time (AVX-512, twice unrolled); a rest is swept one by one, at the cost of
-# several times as many.
+# The sweep over cohorts works on so many at a time (AVX-512, twice unrolled); a rest is swept one by one, which costs
+# several times as much.
 LANES = 16
 # A refractory period of 4 ms is two bins of 2 ms even where 0.004 / 0.002 is not 2 bit for bit.
 _WHOLE = 1e-9
@@ -23,7 +23,7 @@ class Step(NamedTuple):
     (d + ψ) Δt, d whole, activity A in Hz and the external drive E in mV
 
         I_b(t+1) = e_b I_b(t) + before_b A_b(t-d-1) + now_b A_b(t-d)
-        H_k(t+1) = γ_k H_k(t) + (1 - γ_k)(U_k + E_k(t)) + Σ_b by_current I_b(t) + by_before A_b(t-d-1) + by_now A_b(t-d).
+        H_k(t+1) = γ_k H_k(t) + (1 - γ_k)(U_k + E_k(t)) + Σ_b by_current I_b(t) + by_before A_b(t-d-1) + by_now A_b(t-d)
 
     A cohort that fired in bin s is released, on average, at the fraction ``release_fraction`` of bin s + release_bins;
     its potential is then H minus H(release) γ^(age - decay_origin) at the end of the bin in which it has that age.
@@ -62,7 +62,7 @@ class Step(NamedTuple):
     feedback: np.ndarray  # mV of H at the end of a bin per spike in the same bin
     feedback_gap: np.ndarray  # mV of (τ_m dH/dt) at the end of a bin per spike in the same bin
     gain_within: np.ndarray  # relative change of a population's expected count per spike in the same bin
-    emission_variance: np.ndarray  # of that over the time of the spike within the bin, per squared mean, (K,), of the source
+    emission_variance: np.ndarray  # of that over the time of the spike, per squared mean, (K,), of the source
 
 
 def discretize(parameters, bin_size, scheme="second-order"):
@@ -276,7 +276,7 @@ def locked_ages(step):
 
 
 def decay_table(step, windows):
-    """γ^(age - decay_origin) for ages windows[k], …, 1, in the order of birth, and its derivative by γ, (K, longest)."""
+    """γ^(age - decay_origin) for ages windows[k], …, 1, by birth, and its derivative by γ, both (K, longest)."""
     K, longest = len(windows), int(windows.max())
     table, slope = np.zeros((K, longest)), np.zeros((K, longest))
     for k in range(K):

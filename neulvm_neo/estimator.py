@@ -345,8 +345,8 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         integration, longest_step = _NETWORK_OF[self.scheme]
         run = simulate_microscopic(
             self.circuit_, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size),
-            time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)), integration=integration,
-            n_recorded=self.result_.n_recorded, random_state=random_state,
+            time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)),
+            integration=integration, n_recorded=self.result_.n_recorded, random_state=random_state,
         )  # fmt: skip
         X = np.zeros((n_samples, self.n_features_in_))
         columns = np.argsort(np.where(self.labels_ < 0, len(self.circuit_.names), self.labels_), kind="stable")

@@ -350,14 +350,14 @@ class _Sweep:
         g_free, g_expected, g_f = state[2:]
         mesoscopic_adjoint.adjoint(
             start, stop, B, self.windows, self.decay, self.decay_slope, self.counts, self.stimulus, self.drive, self.H,
-            self.release, self.step, self.S, self.h_unseen, self.surprise, *self.tape, self.records, g_n_bar, g_variance,
-            self.g_h_unseen, g_H_end, g_gap_end, g_S, g_L, g_free, g_expected, g_f, self.g_counts, self.g_stimulus,
-            self.g_drive, self.g_H, self.g_release, self.g_step,
+            self.release, self.step, self.S, self.h_unseen, self.surprise, *self.tape, self.records, g_n_bar,
+            g_variance, self.g_h_unseen, g_H_end, g_gap_end, g_S, g_L, g_free, g_expected, g_f, self.g_counts,
+            self.g_stimulus, self.g_drive, self.g_H, self.g_release, self.g_step,
         )  # fmt: skip
         return g_S[:, :B].copy(), g_L[:, :B].copy(), g_free, g_expected, g_f
 
     def _variance_adjoint(self, start, stop, g_n_bar, g_variance):
-        """`conditional_variance` backwards: g_variance becomes the gradient of the binomial variance; adds to g_n_bar."""
+        """Adjoint of `conditional_variance`: g_variance becomes that of the binomial variance; adds to g_n_bar."""
         n_bar, v, gain = self.n_bar[:, start:stop], self.binomial_variance, self.step.gain_within
         unit, spread = np.eye(len(gain)), self.step.emission_variance
         g_v = np.zeros_like(v)

@@ -11,7 +11,7 @@ from .kernels import microscopic
 _SETTLED_LOG = 30.0  # a reset has decayed by exp(-30): older neurons are all alike
 _SPIKES_AT_ONCE = 2_000_000  # that a thread has room for: 32 MB
 _UPDATES_AT_ONCE = 200_000_000  # of neurons in one call of the kernel: some 0.3 s, after which Ctrl-C is heard
-# Updates of neurons that each thread needs between two barriers. A barrier takes about 30 µs: measured on two cores, two
+# Updates of neurons each thread needs between two barriers. A barrier takes about 30 µs: measured on two cores, two
 # threads take 1.4 times as long as one for 25,000 neurons, as long for 50,000, 0.75 for 100,000, 0.6 for a million.
 _UPDATES_PER_BARRIER = 50_000
 

@@ -11,7 +11,9 @@ from neulvm_neo.parameters import parameters_of
 def awkward_network():
     """Refractory periods and delays of parts of bins, and a synapse as fast as the membrane."""
     return parameters_of(winner_take_all())._replace(
-        tau_syn=np.array([0.003, 0.006, 0.02]), t_ref=np.array([0.0039, 0.0, 0.0011]), delay=np.array([0, 0.0013, 0.007])
+        tau_syn=np.array([0.003, 0.006, 0.02]),
+        t_ref=np.array([0.0039, 0.0, 0.0011]),
+        delay=np.array([0, 0.0013, 0.007]),
     )
 
 

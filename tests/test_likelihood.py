@@ -1,5 +1,7 @@
 """The joint likelihood against its slow twin, against finite differences, and known limits."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,43 @@ def test_a_long_trial_swept_in_stretches_gives_the_same_value_and_gradient(monke
         np.testing.assert_allclose(getattr(pieces.g_parameters, name), getattr(whole.g_parameters, name), rtol=1e-12)
 
 
+def test_memory_beside_the_tape_stays_below_half_a_kilobyte_per_bin_of_three_populations(monkeypatch):
+    """What an hour in bins of 2 ms needs to stay below 1 GiB; the state of the cohorts is not kept per bin."""
+    monkeypatch.setattr(likelihood, "TAPE_BYTES", 2**20)
+    p, *_ = problem(3, 0.004, 0.0, False)
+    T = 20_000
+    n = np.random.default_rng(0).poisson(2.0, (T, 3)).astype(float)
+    trial = Observation.from_counts(np.arange(T)[:, None] % 50 == 7, [0], 3, [10.0, 10.0, 10.0])
+    joint(p, n[:100], Observation.from_counts(np.zeros((100, 0)), [], 3, [10.0] * 3), bin_size=DT)
+    tracemalloc.start()
+    joint(p, n, trial, bin_size=DT, density="gaussian")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (peak - 2 * 2**20) / T < 512
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_parameters_far_off_leave_value_and_gradient_finite(scheme):
+    """Optimisers try them: everybody silent, everybody at the limit, couplings that overturn the network in a bin."""
+    p, n, counts, labels, history_rate, stimulus = problem(2, 0.002, 0.0, False)
+    ones = np.ones(2)
+    wild = [
+        p._replace(u_rest=-100 * ones, threshold=60 * ones),
+        p._replace(u_rest=200 * ones, threshold=0 * ones),
+        p._replace(J=np.array([[150.0, -55.0], [60.0, -80.0]]), threshold=10 * ones),
+        p._replace(J=np.array([[500.0, -500.0], [500.0, -500.0]])),
+        p._replace(J=np.zeros((2, 2)), tau_m=0.1 * ones, u_rest=-12 * ones, threshold=32 * ones),
+    ]
+    for q in wild:
+        result = joint(
+            q, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, scheme=scheme, density="gaussian",
+            window=60,
+        )  # fmt: skip
+        everything = [result.value, result.g_n, result.g_stimulus, result.g_history_rate, *result.g_parameters]
+        assert all(np.all(np.isfinite(value)) for value in everything)
+        assert max(np.abs(value).max() for value in everything[1:]) < 1e15
+
+
 def test_observed_spikes_of_an_uncoupled_neuron_have_the_renewal_likelihood():
     """Without coupling the intervals are independent.
 
@@ -135,7 +174,8 @@ def test_observed_spikes_of_an_uncoupled_neuron_have_the_renewal_likelihood():
     n = np.full((400, 1), 2.0)
     counts = np.zeros((400, 1), dtype=bool)
     counts[[50, 60, 75, 130]] = True
-    both = joint(p, n, observe(counts, [0], history_rate, stimulus), bin_size=DT, scheme="euler", window=30, gradient=False).part_a
+    settings = {"bin_size": DT, "scheme": "euler", "window": 30, "gradient": False}
+    both = joint(p, n, observe(counts, [0], history_rate, stimulus), **settings).part_a
     counts_first = counts.copy()
     counts_first[51:] = False
     first_only = joint(
@@ -185,7 +225,7 @@ def test_neurons_are_conserved_in_a_constant_past():
 
 @pytest.mark.parametrize("t_ref", [0.0, 0.0013, 0.004])
 def test_a_constant_past_at_the_renewal_rate_of_continuous_time_goes_on(t_ref):
-    """1 / ∫ S(a) da with S = exp(-∫ exp(u - ϑ)), by fine quadrature; half the bin leaves less than a quarter of the error."""
+    """1 / ∫ S(a) da with S = exp(-∫ exp(u - ϑ)), by fine quadrature, up to an error that half the bin divides by 4."""
     p, _, _, _, _, _ = problem(1, t_ref, 0.0, False)
     p = p._replace(J=np.zeros((1, 1)), n_neurons=np.array([1000.0]))
     age = (np.arange(2_000_000) + 0.5) * 1e-6

@@ -89,7 +89,9 @@ def particle_filter(
     """
     step = discretization.discretize(parameters, bin_size, scheme)
     T, K, P = observation.n_bins, len(step.n_neurons), int(n_particles)
-    windows = discretization.age_windows(step, MEMORY, lanes=LANES) if window is None else np.broadcast_to(window, K).astype(np.int64)
+    if window is None:
+        window = discretization.age_windows(step, MEMORY, lanes=LANES)
+    windows = np.broadcast_to(window, K).astype(np.int64)
     windows = np.maximum(windows, step.refractory_bins + 2)
     length = max(int(windows.max()), int(step.delay_bins.max()) + 2)
     decay = discretization.decay_table(step, windows)[0]

@@ -67,8 +67,9 @@ def advance_cohorts(
     Parameters
     ----------
     i, k, m, m_end : int
-        Rows of the state arrays, of `decay`, of the tapes, and of tape_L. Indices are unsigned and slices avoided: a possibly
-        negative index would cost a test per cell and the vectorisation with it, a slice the counting of references.
+        Rows of the state arrays, of `decay`, of the tapes, and of tape_L. Indices are unsigned and slices avoided: an
+        index that may be negative would cost a test per cell and the vectorisation with it, a slice the counting of
+        references.
     n0, s0, r0, j0, count : int
         First columns in n, in S and L, in `release`, and in `decay` and the tapes; number of cohorts, best a multiple
         of `discretization.LANES`.
@@ -224,7 +225,8 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
     S, L : (window,), filled
         Of the cohorts that will have ages window, …, 1 in bin 0.
     free : (5,), filled
-        x, z, y and E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached, which is 0: x is what the cohorts leave unexplained of the population. Those of them whom
+        x, z, y and E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached, which is 0: x is
+        what the cohorts leave unexplained of the population. Those of them whom
         the past activity explains have left the window in the course of time; what is left rests at H.
     """
     offset, curvature, leak = step.log_hazard_offset[k], step.curvature[k], step.leak[k]
@@ -333,8 +335,8 @@ def advance_population(
         if single:
             sums = advance_cohorts_single(
                 i, k, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, np.float32(f),
-                np.float32(H_end - offset), np.float32(free[i, 4]), np.float32(a0), np.float32(a1), np.float32(curvature),
-                np.float32(1.0 / leak), np.float32(w0), np.float32(w1),
+                np.float32(H_end - offset), np.float32(free[i, 4]), np.float32(a0), np.float32(a1),
+                np.float32(curvature), np.float32(1.0 / leak), np.float32(w0), np.float32(w1),
             )  # fmt: skip
             add = (
                 float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3]), float(sums[4]), float(sums[5]),
@@ -478,8 +480,9 @@ def forward(
             H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
             unseen = t < n_unseen
             mean, variance, h = advance_population(
-                k, k, row + k, row + K + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end, gap_end,
-                math.exp(log_f[k]), unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
+                k, k, row + k, row + K + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end,
+                gap_end, math.exp(log_f[k]), unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p,
+                records,
             )  # fmt: skip
             n_bar[k, t], binomial_variance[k, t] = mean, variance
             if unseen:

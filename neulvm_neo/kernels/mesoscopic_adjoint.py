@@ -11,8 +11,36 @@ from numba import njit
 
 from .elementary import LARGEST_CURVED_HAZARD, exp_falling, integrated_hazard
 from .mesoscopic import (
-    B1, CURVATURE, E_FREE, HARDLY_ANY, L_A, L_B, L_FREE_END, L_FREE_START, LARGEST_CORRECTION, LEAK, M, OFFSET, P, Q2, Q_A, Q_B, Q_FREE, RELEASE_SLOPE, SLOPE, V,
-    W, X, Y, YOUNG, Z, _FAST, correction, kept, predicted_end, tilt,
+    _FAST,
+    B1,
+    CURVATURE,
+    E_FREE,
+    HARDLY_ANY,
+    L_A,
+    L_B,
+    L_FREE_END,
+    L_FREE_START,
+    LARGEST_CORRECTION,
+    LEAK,
+    OFFSET,
+    Q2,
+    Q_A,
+    Q_B,
+    Q_FREE,
+    RELEASE_SLOPE,
+    SLOPE,
+    YOUNG,
+    M,
+    P,
+    V,
+    W,
+    X,
+    Y,
+    Z,
+    correction,
+    kept,
+    predicted_end,
+    tilt,
 )  # fmt: skip
 
 
@@ -74,7 +102,8 @@ def retreat_cohorts(
         per_free = g_mass_free + p * (g_fired_free + p * g_square_free)
         g_survival = g_kept * q + n[i, n0 + j] * (per_mass + (alive - survival) * per_free)
         g_n[i, n0 + j] += survival * (per_mass + alive * per_free + g_rate * L_end * q)
-        g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free)) - g_kept * survival
+        g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free))
+        g_p -= g_kept * survival
         g_x = g_p * q
         g_L_end = g_L[i, s0 + j] + g_rate * q * mass_j + g_x * w1 * tilt_end
         g_y = kept_slope(y) * S_in * g_survival
@@ -266,7 +295,7 @@ def adjoint(
     n_unseen = h_unseen.shape[1]
     w0, w1 = step.weight_start, step.weight_end
     delay_bins, refractory_bins, release_bins = step.delay_bins, step.refractory_bins, step.release_bins
-    offsets, leaks, curvatures, n_neurons = step.log_hazard_offset, step.leak, step.curvature, step.n_neurons
+    leaks, curvatures, n_neurons = step.leak, step.curvature, step.n_neurons
     u_rest, tau_m, feedback, feedback_gap = step.u_rest, step.tau_m, step.feedback, step.feedback_gap
     release_slope, partly_released, young_power = step.release_slope, step.partly_released, step.young_power
     weight_a, weight_b_start, weight_b_end = step.weight_a, step.weight_b_start, step.weight_b_end
@@ -303,9 +332,10 @@ def adjoint(
             g_expected[k] = g_due  # kept for the sums below
         for k in range(K):
             window, r, R = windows[k], refractory_bins[k], release_bins[k]
-            offset, leak, curvature, N = offsets[k], leaks[k], curvatures[k], n_neurons[k]
+            leak, curvature, N = leaks[k], curvatures[k], n_neurons[k]
             m_tape = m_row + k
-            mass, fired_free, mass_free, square_free = records[m_tape, M], records[m_tape, W], records[m_tape, V], records[m_tape, Q2]
+            mass, fired_free, mass_free = records[m_tape, M], records[m_tape, W], records[m_tape, V]
+            square_free = records[m_tape, Q2]
             # forward again: potentials
             f_now = fs[k]
             log_fs[k] = correction(k, t - 1, surprise, feedback) if t > 0 else 0.0
@@ -336,7 +366,7 @@ def adjoint(
             own = row + n_history
             count = window - r - 1
             n_old = min(max(window - t, 0), count) if t < n_unseen else 0
-            first, last, middle = own - window, own - r - 1, own - window + n_old
+            first, last = own - window, own - r - 1
             ahead = here - own
             S_out = S_final[k, first]
             leaving = S_out * n[k, ahead + first]
@@ -351,7 +381,6 @@ def adjoint(
             slope, g_slope, g_a1_next = records[m_tape, SLOPE], 0.0, g_free[k, 4]
             c = kept((f_in - 1.0) * records[m_tape, E_FREE])
             x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
-            G = y / (x + HARDLY_ANY)
             q, L_free = records[m_tape, Q_FREE], records[m_tape, L_FREE_END]
             p = 1.0 - q
             g_x = g_x_out * q + g_fired * p + g_mass + g_fired_free * p + g_mass_free + g_rate * L_free * q

@@ -20,8 +20,21 @@ from numba import njit
 
 from .elementary import LARGEST_CURVED_HAZARD, integrated_hazard, log_one_minus_exp
 from .mesoscopic import (
-    BIN_SIZE, CURVATURE, LEAK, OFFSET, REFRACTORY, RELEASE, RELEASE_SLOPE, WEIGHT_A, WEIGHT_B_END, WEIGHT_B_START,
-    WEIGHT_END, WEIGHT_START, YOUNG, _FAST, predicted_end,
+    _FAST,
+    BIN_SIZE,
+    CURVATURE,
+    LEAK,
+    OFFSET,
+    REFRACTORY,
+    RELEASE,
+    RELEASE_SLOPE,
+    WEIGHT_A,
+    WEIGHT_B_END,
+    WEIGHT_B_START,
+    WEIGHT_END,
+    WEIGHT_START,
+    YOUNG,
+    predicted_end,
 )  # fmt: skip
 
 # A spike inside the absolute refractory period is impossible in the model but happens in recordings (multi-unit

@@ -14,12 +14,28 @@ from numba import njit
 
 from .elementary import integrated_hazard, log_one_minus_exp
 from .mesoscopic import (
-    CURVATURE, DECAY_ORIGIN, LARGEST_CORRECTION, LEAK, N_RECORDS, OFFSET, REFRACTORY, RELEASE, RELEASE_SLOPE, SIZE,
-    WEIGHT_A, WEIGHT_B_END, WEIGHT_B_START, WEIGHT_END, WEIGHT_START, YOUNG, advance_population, constants, expect_next,
+    CURVATURE,
+    DECAY_ORIGIN,
+    LARGEST_CORRECTION,
+    LEAK,
+    N_RECORDS,
+    OFFSET,
+    REFRACTORY,
+    RELEASE,
+    RELEASE_SLOPE,
+    SIZE,
+    WEIGHT_A,
+    WEIGHT_B_END,
+    WEIGHT_B_START,
+    WEIGHT_END,
+    WEIGHT_START,
+    YOUNG,
+    advance_population,
+    constants,
+    expect_next,
     tilt,
 )  # fmt: skip
 from .observed import CERTAINTY, CONTAMINATION_RATE
-
 
 # Cells of the particles: rounded by 6e-8, far below the Monte-Carlo error, at half the traffic between the caches.
 CELL = np.float32
@@ -56,7 +72,8 @@ def recorded_hazard(age, at_release, H_start, H_end, gap_end, mu, k, c):
     G = leak ** (age - c[k, DECAY_ORIGIN]) * at_release
     x = c[k, WEIGHT_END] * integrated_hazard(H_end - offset - G) * tilt(curvature * (gap_end + G))
     if c[k, WEIGHT_START] > 0.0:
-        x += c[k, WEIGHT_START] * integrated_hazard(H_start - offset - G / leak) * tilt(-curvature * (mu - H_start + G / leak))
+        slope = curvature * (mu - H_start + G / leak)
+        x += c[k, WEIGHT_START] * integrated_hazard(H_start - offset - G / leak) * tilt(-slope)
     return x
 
 
@@ -104,7 +121,7 @@ def bootstrap(
     capacity = 2 * length
     keep_paths = path_n.shape[0] > 0
     c = constants(step, windows)
-    delay, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
+    delay, feedback = step.delay_bins, step.feedback
     u_rest, tau_m, leak, J, n_neurons = step.u_rest, step.tau_m, step.leak, step.J, step.n_neurons
     synaptic_decay, arrive_before, arrive_now = step.synaptic_decay, step.arrive_before, step.arrive_now
     by_current, by_before, by_now = step.by_current, step.by_before, step.by_now

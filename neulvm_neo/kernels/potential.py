@@ -44,7 +44,9 @@ def forward(n, stimulus, step, n_history, current, drive, H, release):
             total = 0.0
             for b in range(K):
                 at_end += (
-                    step.by_current[k, b] * current[b, t] + step.by_before[k, b] * before[b] + step.by_now[k, b] * now[b]
+                    step.by_current[k, b] * current[b, t]
+                    + step.by_before[k, b] * before[b]
+                    + step.by_now[k, b] * now[b]
                 )
                 at_release += (
                     step.release_by_current[k, b] * current[b, t]
