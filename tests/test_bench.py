@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +190,13 @@ def test_every_row_of_a_run_has_the_same_fields(quick_ours, peers):
     assert measured["settings"]["threads"] == 1 and measured["settings"]["scheme"] == bench.SCHEME
     assert {"cpu", "cores", "versions", "load_before", "load_after"} <= set(measured["machine"])
     assert {"python", "numpy", "numba", "neulvm-neo"} <= set(measured["machine"]["versions"])
+
+
+def test_the_readme_shows_the_run_that_is_kept():
+    root = Path(__file__).resolve().parents[1]
+    measured = json.loads((root / "docs" / "bench.json").read_text(encoding="utf-8"))
+    assert bench_tables.markdown(measured) in (root / "README.md").read_text(encoding="utf-8")
+    assert [row["row"] for row in measured["rows"]] == list(bench.ROWS)
 
 
 def test_a_run_can_be_shown_in_markdown(quick_ours, peers):
