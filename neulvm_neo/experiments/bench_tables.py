@@ -27,7 +27,7 @@ def summary(row):
     if row["floor"] is not None:
         said.append(f"{row['distance']:.3g} times the floor")
     if "slope" in row["details"]:
-        said.append(f"slope {row['details']['slope']:.2f}")
+        said.append(f"slope {_shown_slope(row['details'])}")
     return ", ".join(said)
 
 
@@ -71,7 +71,7 @@ def growth_row(row):
     sizes = " ".join(f"{size:g}" for size in details["sizes"])
     if "slope" not in details:
         return row["row"], sizes, "failed", ""
-    return row["row"], sizes, ", ".join(map(shown_time, details["seconds"])), f"{details['slope']:.2f}"
+    return row["row"], sizes, ", ".join(map(shown_time, details["seconds"])), _shown_slope(details)
 
 
 def markdown(measured):
@@ -100,7 +100,7 @@ def markdown(measured):
             )
             lines.append(f"| {' | '.join(shown)} |")
     slopes = [
-        f"{row['details']['along']} {row['details']['slope']:.2f}"
+        f"{row['details']['along']} {_shown_slope(row['details'])}"
         for row in measured["rows"]
         if "slope" in row["details"]
     ]
@@ -156,6 +156,10 @@ def _remarks(row):
         yield f"{details['duration']:g} s, {ours.get('n_bins', 0)} bins: memory grew by {grown} beyond what was loaded"
     if row["row"] == "start-up":
         yield ", ".join(f"{what} {shown_time(seconds)}" for what, seconds in details.items())
+
+
+def _shown_slope(details):
+    return f"{round(details['slope'], 2) + 0.0:.2f}"  # + 0.0: no -0.00
 
 
 def _shown_memory(side):

@@ -126,8 +126,10 @@ def machine():
         )
         model = facts.get("model name", model)
         extensions = [flag for flag in ("avx2", "fma", "avx512f") if flag in facts.get("flags", "").split()]
-    return {"cpu": model, "vector_extensions": extensions, "cores": os.cpu_count(), "system": platform.platform(),
-            "versions": versions}  # fmt: skip
+    system = f"{platform.system()} {platform.machine()}"
+    return {
+        "cpu": model, "vector_extensions": extensions, "cores": os.cpu_count(), "system": system, "versions": versions
+    }  # fmt: skip
 
 
 def load():
