@@ -278,7 +278,7 @@ def constants(step, windows):
     return c
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_population(
     i, k, m, m_end, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, single, c,
     n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
@@ -427,7 +427,7 @@ def expect_next(m, log_f, count, n_neurons, records):
     return min(max(due, 0.0), n_neurons)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def forward(
     start, stop, n_history, windows, decay, n, stimulus, drive, H, release, step,
     S, L, free, expected, log_f, n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_L, tape_p, records,

@@ -29,7 +29,7 @@ from .mesoscopic import (
     WEIGHT_B_START,
     WEIGHT_END,
     WEIGHT_START,
-    YOUNG,
+    YOUNG, _FAST,
     advance_population,
     constants,
     expect_next,
@@ -77,7 +77,7 @@ def recorded_hazard(age, at_release, H_start, H_end, gap_end, mu, k, c):
     return x
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def bootstrap(
     rng, spiking, labels, stimulus, step, windows, decay, floor,
     first_history, history_n, history_H, history_S, history_L, history_free, lag, resample_below,
