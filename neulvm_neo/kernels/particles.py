@@ -14,6 +14,7 @@ from numba import njit
 
 from .elementary import integrated_hazard, log_one_minus_exp
 from .mesoscopic import (
+    _FAST,
     CURVATURE,
     DECAY_ORIGIN,
     LARGEST_CORRECTION,
@@ -29,7 +30,7 @@ from .mesoscopic import (
     WEIGHT_B_START,
     WEIGHT_END,
     WEIGHT_START,
-    YOUNG, _FAST,
+    YOUNG,
     advance_population,
     constants,
     expect_next,
