@@ -18,6 +18,7 @@ from scipy.linalg import expm
 
 CAP = math.log(20.0)
 CONTAMINATION_RATE = 1e-3  # Hz, of a recorded neuron that cannot fire
+NOBODY = 1e-12  # neurons; keeps ratios over an empty population at 0
 WHOLE = 1e-9  # a delay or refractory time this close (in bins) to a whole number of bins is that number
 
 
@@ -91,11 +92,12 @@ class Prospect(NamedTuple):
     v0: float  # conditional variance without feedback inside the bin
     S: list  # survivals after the bin
     L: list  # hazards at its end
-    free: list  # of the free neurons after the bin: Σ S n, Σ S² n, Σ S n G, hazard at its end
+    free: list  # of the free neurons after the bin: Σ S n, Σ S² n, Σ S n G, and their hazard's part of the end edge
     firing: float  # hazard times neurons at its end
     rate: float  # Λ
     missing: float  # N - M + P
     H_end: float
+    rise_end: float  # slope of H at the end of the bin
     V_end: np.ndarray
     E1: float  # hazard of those just released
 
@@ -127,15 +129,15 @@ class Mesoscopic:
         # the never-reset potential at rest, and for every cohort: survival, end-edge hazard of the last bin, potential
         self.H = [self.drive(k) + p.tau_m[k] * self.current(k) for k in range(self.K)]
         self.S, self.L, self.V = ([[] for _ in range(self.K)] for _ in range(3))
-        self.x, self.z, self.y, self.l = ([0.0] * self.K for _ in range(4))
-        self.f = [1.0] * self.K
+        self.x, self.z, self.y, self.x1 = ([0.0] * self.K for _ in range(4))
+        self.f, self.rise_end = [1.0] * self.K, [0.0] * self.K
         history = [rate * N * dt for rate, N in zip(self.history_activity, self.N, strict=True)]
         self.predicted = history
         while self.t < 0:
             self.expect(stimulus)
             self.settle(history)
             self.predicted, self.f = history, [1.0] * self.K
-            self.x, self.z, self.y, self.l = ([0.0] * self.K for _ in range(4))
+            self.x, self.z, self.y, self.x1 = ([0.0] * self.K for _ in range(4))
         for k in range(self.K):
             self.start_free_neurons(k)
 
@@ -149,7 +151,7 @@ class Mesoscopic:
         q = math.exp(-x)
         g = self.membrane(k, 1.0, self.counts[-1]) - self.membrane(k, 0.0, self.counts[-1])
         explained = min(S_out * self.counts[-1][k], self.x[k] * -math.expm1(-x))  # leaves the window in a bin
-        self.z[k] = explained * S_out / -math.expm1(-2 * x)
+        self.z[k] = explained * S_out / (-math.expm1(-2 * x) + NOBODY)
         self.y[k] = explained * G_out / (1.0 - q * g)
 
     # -- one bin -------------------------------------------------------------------------------------------------------
@@ -210,7 +212,8 @@ class Mesoscopic:
                 end = hazard(v_end - off)
                 x = w0B * E1 + w1B * end
             else:
-                S *= correction((f - 1) * w1 * self.L[k][i])
+                predicted_slope = self.rise_end[k] + (H - self.V[k][i]) / p.tau_m[k]  # at the end of the last bin
+                S *= kept((f - 1) * w1 * self.L[k][i] * tilted(-weight * predicted_slope))
                 end = hazard(V_end[i] - off)
                 start_edge = f * self.L[k][i] * tilted(weight * slope(self.V[k][i]))
                 x = w0 * start_edge + w1 * end * tilted(-weight * slope_end(V_end[i]))
@@ -225,15 +228,16 @@ class Mesoscopic:
             if end is not None:
                 firing += end * S_after[i] * n
 
-        c = correction((f - 1) * w1 * self.l[k])
+        c = kept((f - 1) * self.x1[k])
         x_, z_, y_ = self.x[k] * c, self.z[k] * c**2, self.y[k] * c
-        v = H - (y_ / x_ if x_ > 0 else 0.0)
+        v = H - y_ / (x_ + NOBODY)
         v_end = self.membrane(k, v, self.predicted)
         end = hazard(v_end - off)
-        x = w0 * hazard(v - off) * tilted(weight * slope(v)) + w1 * end * tilted(-weight * slope_end(v_end))
+        x1 = w1 * end * tilted(-weight * slope_end(v_end))
+        x = w0 * hazard(v - off) * tilted(weight * slope(v)) + x1
         fire, q = -math.expm1(-x), math.exp(-x)
         if self.t < self.window[k]:
-            self.h_unseen[k] = (P0 + fire * x_) / (M0 + x_) if M0 + x_ > 0 else 0.0
+            self.h_unseen[k] = (P0 + fire * x_) / (M0 + x_ + NOBODY)
         else:
             self.h_unseen[k] = fire
         fires.append(fire)
@@ -242,20 +246,21 @@ class Mesoscopic:
         firing += end * q * x_
 
         n_bar, v0, rate, missing = given_all_are_somewhere(fires, means, variances, N)
-        free = [x_ * q, z_ * q**2, x_ * q * (H_end - v_end), end]
+        free = [x_ * q, z_ * q**2, x_ * q * (H_end - v_end), x1]
         i = self.t - self.window[k] + self.before
         if i >= 0:
             leaving = S_after[i] * self.counts[i][k]
             free[0] += leaving
             free[1] += leaving * S_after[i]
             free[2] += leaving * (H_end - V_end[i])
-        return Prospect(n_bar, v0, S_after, L_after, free, firing, rate, missing, H_end, V_end, E1)
+        rise_end = slope_end(H_end)
+        return Prospect(n_bar, v0, S_after, L_after, free, firing, rate, missing, H_end, rise_end, V_end, E1)
 
     def recorded_hazard(self, k, s):
         """Hazard over the coming bin of a recorded neuron that last fired in bin s, of any age."""
         age, i, r = self.t - s, s + self.before, self.r[k]
         wA, w0B, w1B = self.young_weights(k)
-        _, _, _, _, _, _, _, _, H_end, V_end, E1 = self.prospects[k]
+        _, _, _, _, _, _, _, _, H_end, _, V_end, E1 = self.prospects[k]
         if age < r or (age == r and wA == 0):
             return CONTAMINATION_RATE * self.dt
         if age == r:
@@ -297,8 +302,8 @@ class Mesoscopic:
             self.f[k] = math.exp(min(max(H - then.H_end, -20.0), 20.0))
             predicted[k] = min(max(self.f[k] * then.firing + then.rate * (then.missing - n[k]), 0.0), self.N[k])
             self.S[k], self.L[k], self.V[k] = then.S + [1.0], then.L + [None], V
-            self.x[k], self.z[k], self.y[k], self.l[k] = then.free
-            self.H[k] = H
+            self.x[k], self.z[k], self.y[k], self.x1[k] = then.free
+            self.H[k], self.rise_end[k] = H, then.rise_end
         if not self.second:
             self.f = [1.0] * self.K
         self.filtered, self.predicted = list(filtered), predicted
@@ -396,16 +401,17 @@ def given_all_are_somewhere(fires, means, variances, N):
     """
     p, m, v = np.array(fires), np.array(means), np.array(variances)
     missing, V = N - m.sum(), v.sum()
-    share = v / V if V > 0 else np.zeros_like(v)
+    share = v / (V + NOBODY)
     sizes = m + share * missing
     covariance = np.diag(v) - np.outer(share, v)
     n_bar = p @ sizes
     return n_bar, (p * (1 - p)) @ sizes + p @ covariance @ p, p @ share, missing + p @ m
 
 
-def correction(y):
+def kept(y):
     """e^-y for the survival once the true end of the last bin is known, without an exponential."""
-    return 1 / (1 + y + y**2 / 2) if y > 0 else 1 - y + y**2 / 2
+    t = min(y / 4, 1.0)
+    return (1 - t + t**2 / 2) ** 4
 
 
 @functools.cache
