@@ -3,6 +3,7 @@
 Sole caller of the adjoint kernels.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ TAPE_BYTES = 64 * 2**20
 # Survivals, hazards and firing probabilities on the tape. The first two may be rounded by 6e-8 without the gradients
 # losing 1e-7 of their norm; p must not, because 1 - p is taken of it.
 TAPE_TYPES = (np.float32, np.float32, np.float64)
+_left_behind = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +193,8 @@ def conditional_variance(n_bar, binomial_variance, step):
 class _Sweep:
     """One trial on its way through the kernels, forth and back, in stretches whose tape fits into memory.
 
-    Arrays are (K, …): counts and release potentials from the first bin of the history on.
+    Arrays are (K, …): counts and release potentials from the first bin of the history on. One sweep at a time per
+    thread: the tape is in memory that the next one uses again.
     """
 
     def __init__(self, parameters, n, observation, bin_size, scheme, window, density):
@@ -216,9 +219,10 @@ class _Sweep:
         self.h_unseen = np.empty((K, unseen))
         per_bin = K * (B + 1) * sum(np.dtype(kind).itemsize for kind in TAPE_TYPES)
         rows = min(max(TAPE_BYTES // per_bin, B), T)
-        shapes = ((length * K, B + 1) for length in (rows, rows + 1, rows))
-        self.tape = tuple(np.empty(shape, dtype=kind) for shape, kind in zip(shapes, TAPE_TYPES, strict=True))
-        self.records = np.empty((rows * K, mesoscopic.N_RECORDS))
+        shapes = ((rows * K, B + 1), ((rows + 1) * K, B + 1), (rows * K, B + 1))
+        *self.tape, self.records = _arrays_of(
+            *zip(shapes, TAPE_TYPES, strict=True), ((rows * K, mesoscopic.N_RECORDS), np.float64)
+        )
         edges = [*range(0, T, rows), T]
         self.stretches = list(zip(edges[:-1], edges[1:], strict=True))
         self.checkpoints = []
@@ -369,6 +373,23 @@ class _Sweep:
                 g_n_bar[k] += g_Q * gain[k, b]
                 self.g_step.gain_within[k, b] += g_Q @ n_bar[k]
         g_variance[:] = g_v
+
+
+def _arrays_of(*forms):
+    """Uninitialised arrays (shape, dtype) in the memory that this thread's last call left behind.
+
+    Fresh memory of some megabytes costs as much as the sweep: the system hands it out page by page, emptied. Arrays of
+    an earlier call are invalid.
+    """
+    sizes = [-(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64 for shape, kind in forms]
+    memory = getattr(_left_behind, "memory", None)
+    if memory is None or memory.size < sum(sizes):
+        _left_behind.memory = memory = np.empty(sum(sizes), dtype=np.uint8)
+    starts = np.cumsum([0, *sizes])
+    return [
+        memory[start : start + int(np.prod(shape)) * np.dtype(kind).itemsize].view(kind).reshape(shape)
+        for start, (shape, kind) in zip(starts, forms, strict=False)
+    ]
 
 
 def _is_real(value):

@@ -420,7 +420,7 @@ def test_an_assumed_bin_size_is_said_aloud_for_arrays_only(counts, trains, recwa
 
 def test_spikes_in_the_refractory_period_are_counted_and_explained(counts):
     X = counts[0].copy()
-    X[10:12, 0] = X[20, 1] = X[22, 1] = 1  # one and two bins apart; t_ref is two bins
+    X[10:12, 0] = X[20:22, 1] = 1  # one bin apart; t_ref is two bins, the second of which neurons are released in
     with pytest.warns(RefractoryViolationWarning, match=r"^\d+ spikes .*shorter t_ref") as said:
         NeuLVM(two_populations(), labels=[0, 0, 1, 1], **QUICK).fit(X)
     assert int(str(said[0].message).split()[0]) >= 2

@@ -59,15 +59,15 @@ def kept(y):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts(
-    i, k, m, m_end, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1,
+    i, k, m, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1,
     tape_S, tape_L, tape_p,
 ):  # fmt: skip
     """One bin for `count` cohorts in the order of birth: S and L are updated.
 
     Parameters
     ----------
-    i, k, m, m_end : int
-        Rows of the state arrays, of `decay`, of the tapes, and of tape_L. Indices are unsigned and slices avoided: an
+    i, k, m : int
+        Rows of the state arrays, of `decay`, and of the tapes. Indices are unsigned and slices avoided: an
         index that may be negative would cost a test per cell and the vectorisation with it, a slice the counting of
         references.
     n0, s0, r0, j0, count : int
@@ -89,7 +89,7 @@ def advance_cohorts(
     tuple of float
         Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
-    i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
+    i, k, m = np.uintp(i), np.uintp(k), np.uintp(m)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     change = (f - 1.0) * w1
@@ -119,7 +119,7 @@ def advance_cohorts(
         S[i, s0 + j] = survival * q
         L[i, s0 + j] = L_end
         tape_S[m, j0 + j] = S_in
-        tape_L[m_end, j0 + j] = L_end
+        tape_L[m, j0 + j] = L_end
         tape_p[m, j0 + j] = p
     return fired, mass, fired_free, mass_free, square, square_free, rate
 
@@ -280,15 +280,15 @@ def constants(step, windows):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_population(
-    i, k, m, m_end, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, single, c,
+    i, k, m, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, single, c,
     n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
 ):  # fmt: skip
     """One bin of one population: cohorts and free neurons are updated.
 
     Parameters
     ----------
-    i, k, m, m_end, record : int
-        Rows of the state arrays, of `decay` and `c`, of the tapes, of tape_L, and of `records`.
+    i, k, m, record : int
+        Rows of the state arrays, of `decay` and `c`, of the tapes, and of `records`.
     t : int
         Bin: cohorts of ages above t were born before the recording.
     own, to_n, to_release : int
@@ -344,7 +344,7 @@ def advance_population(
             )  # fmt: skip
         else:
             add = advance_cohorts(
-                i, k, m, m_end, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, f,
+                i, k, m, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, f,
                 H_end - offset, free[i, 4], a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
             )  # fmt: skip
         if part == 0:
@@ -376,7 +376,7 @@ def advance_population(
     L[i, last] = L_b
     records[record, L_A], records[record, L_B], records[record, Q_B] = L_a, L_b, q_b
     tape_S[m, count] = survival
-    tape_L[m_end, count] = L_b
+    tape_L[m, count] = L_b
     # age r
     if r > 0:
         q_a = exp_falling(-c[k, WEIGHT_A] * L_a)
@@ -456,7 +456,7 @@ def forward(
     surprise : (K, T), filled
         Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
     tape_S, tape_L, tape_p : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
-        Row (t - start) K + k; those of tape_L are for the end of the bin before, so that it has K more.
+        Row (stop - 1 - t) K + k, for the reverse sweep to read on and on; tape_L has K more, for the bin before.
     """
     K = windows.size
     n_unseen = h_unseen.shape[1]
@@ -467,9 +467,9 @@ def forward(
     for k in range(K):
         window = windows[k]
         for j in range(1, window - int(c[k, REFRACTORY])):
-            tape_L[k, j] = L[k, n_history - window + j - 1]
+            tape_L[(stop - start) * K + k, j] = L[k, n_history - window + j - 1]
     for t in range(start, stop):
-        row = (t - start) * K
+        row = (stop - 1 - t) * K
         own = n_history + t - start
         for b in range(K):
             surprise[b, t] = n[b, n_history + t] - expected[b] if delay_bins[b] == 0 else 0.0
@@ -480,7 +480,7 @@ def forward(
             H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
             unseen = t < n_unseen
             mean, variance, h = advance_population(
-                k, k, row + k, row + K + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end,
+                k, k, row + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end,
                 gap_end, math.exp(log_f[k]), unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p,
                 records,
             )  # fmt: skip

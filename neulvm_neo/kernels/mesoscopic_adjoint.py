@@ -57,16 +57,18 @@ def kept_slope(y):
     return -(1.0 - t) * (1.0 - t + 0.5 * t * t) ** 3
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def retreat_cohorts(
-    i, k, m, m_end, n0, s0, r0, j0, count, n, release, decay, decay_slope, f, a, a0, a1, curvature, per_leak, w0, w1,
-    tape_S, tape_L, tape_p, g_fired, g_mass, g_fired_free, g_mass_free, g_square, g_square_free, g_rate,
+    i, k, m, m_in, n0, s0, r0, j0, count, given, n, release, decay, decay_slope, tape_S, tape_L, tape_p,
     g_S, g_L, g_n, g_release,
 ):  # fmt: skip
     """Adjoint of `advance_cohorts`.
 
     Parameters
     ----------
+    given : (16,)
+        f, a, a0, a1, curvature, per_leak, w0, w1 as in `advance_cohorts`, and the gradients of the seven sums that it
+        returns. (In an array, because a call with more than 30 arguments cannot be inlined.)
     g_S, g_L : updated
         Gradients of the updated S and L become those of the S and L that came in.
     g_n, g_release : updated
@@ -76,14 +78,17 @@ def retreat_cohorts(
     tuple of float
         Gradients of H_end, a, a0, a1, f, curvature, per_leak, and of the leak in `decay`.
     """
-    i, k, m, m_end = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_end)
+    i, k, m, m_in = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_in)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    f, a, a0, a1, curvature, per_leak = given[0], given[1], given[2], given[3], given[4], given[5]
+    w0, w1, g_fired, g_mass, g_fired_free = given[6], given[7], given[8], given[9], given[10]
+    g_mass_free, g_square, g_square_free, g_rate = given[11], given[12], given[13], given[14]
     change = (f - 1.0) * w1
     g_H, g_a, g_start, g_end, g_f, g_curved, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(np.uintp(count)):
         # forward, from the tape
-        S_in, L_in = float(tape_S[m, j0 + j]), float(tape_L[m, j0 + j + np.uintp(1)])
-        L_end, p = float(tape_L[m_end, j0 + j]), float(tape_p[m, j0 + j])
+        S_in, L_in = float(tape_S[m, j0 + j]), float(tape_L[m_in, j0 + j + np.uintp(1)])
+        L_end, p = float(tape_L[m, j0 + j]), float(tape_p[m, j0 + j])
         q = 1.0 - p
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
@@ -303,14 +308,14 @@ def adjoint(
     g_feedback, g_feedback_gap, g_release_slope = g_step.feedback, g_step.feedback_gap, g_step.release_slope
     g_tau_m, g_u_rest, g_leaks = g_step.tau_m, g_step.u_rest, g_step.leak
     g_curvatures, g_offsets = g_step.curvature, g_step.log_hazard_offset
-    g_surprise = np.empty(K)
+    g_surprise, given = np.empty(K), np.empty(16)
     fs, log_fs = np.empty(K), np.empty(K)  # correction after the bin
     for k in range(K):
         log_fs[k] = correction(k, stop - 1, surprise, feedback)
         fs[k] = math.exp(log_fs[k])
     for t in range(stop - 1, start - 1, -1):
         row = t - start
-        m_row = row * K
+        m_row = (stop - 1 - t) * K
         here = n_history + t
         g_surprise[:] = 0.0
         # the prediction of the next bin's counts, and the correction f: forward's last two loops
@@ -398,7 +403,7 @@ def adjoint(
                     unseen_mass = HARDLY_ANY + x
                     for j in range(n_old):
                         u = slope + curvature / leak * decay[k, j] * release[k, ahead + R + first + j]
-                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * w1 * tape_L[m_tape, j + 1] * tilt(u))
+                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * w1 * tape_L[m_tape + K, j + 1] * tilt(u))
                         unseen_mass += left * n[k, ahead + first + j]
                     if t < r + 1:
                         unseen_mass += tape_S[m_tape, count] * n[k, ahead + last]
@@ -478,12 +483,13 @@ def adjoint(
                     lo, hi, g_fired_part, g_mass_part = n_old, count, g_fired, g_mass
                 if lo == hi:
                     continue
+                given[0], given[1], given[2], given[3], given[4] = f_in, slope, a0, a1, curvature
+                given[5], given[6], given[7], given[8], given[9] = 1.0 / leak, w0, w1, g_fired_part, g_mass_part
+                given[10], given[11], given[12], given[13] = g_fired_free, g_mass_free, g_square, g_square_free
+                given[14] = g_rate
                 gH, ga, g_start, g_stop, gf, g_curved, g_per_leak, g_decay = retreat_cohorts(
                     k, k, m_tape, m_tape + K, ahead + first + lo, first + lo, ahead + R + first + lo, lo, hi - lo,
-                    n, release, decay, decay_slope, f_in, slope, a0, a1, curvature, 1.0 / leak, w0, w1,
-                    tape_S, tape_L, tape_p,
-                    g_fired_part, g_mass_part, g_fired_free, g_mass_free, g_square, g_square_free, g_rate,
-                    g_S, g_L, g_n, g_release,
+                    given, n, release, decay, decay_slope, tape_S, tape_L, tape_p, g_S, g_L, g_n, g_release,
                 )  # fmt: skip
                 g_end += gH
                 g_slope += ga

@@ -191,7 +191,7 @@ def bootstrap(
                 H_end[scratch] = potential
                 gap_end[scratch] = external + tau_m[k] * end - potential
                 expectation, _, h_unseen[scratch] = advance_population(
-                    i, k, 0, 0, i, t, own, 0, 0, mu[scratch], H[i], potential, gap_end[scratch], math.exp(log_f[i]),
+                    i, k, 0, i, t, own, 0, 0, mu[scratch], H[i], potential, gap_end[scratch], math.exp(log_f[i]),
                     unseen[k] > 0, True, c, n, S, L, release, decay, free, unread, unread, unread, due,
                 )  # fmt: skip
                 n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
