@@ -60,7 +60,9 @@ def test_likelihood_equals_its_slow_twin(case, density, scheme):
     slow = oracle.log_joint(p, n, counts, labels, history_rate, stimulus, DT, scheme, 30, density)
     np.testing.assert_allclose(fast.n_bar, slow.n_bar, rtol=1e-9)
     np.testing.assert_allclose(fast.variance, slow.variance, rtol=1e-8)
-    assert fast.part_a == pytest.approx(slow.part_a, rel=1e-10)
+    # where hardly anybody is free (1e-9 neurons in these fast populations) the two round their mean distance from H
+    # differently, which a neuron that has never fired feels
+    assert fast.part_a == pytest.approx(slow.part_a, rel=1e-7)
     assert fast.part_b == pytest.approx(slow.part_b, rel=1e-9)
 
 
