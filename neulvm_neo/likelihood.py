@@ -236,7 +236,7 @@ class _Sweep:
                 k, step, window, self.decay[k, :window], self.H[k, 0], self.counts[k, 0], S[k, B - window :],
                 L[k, B - window :], free[k],
             )  # fmt: skip
-        state = (S, L, free, self.counts[:, 0].copy(), np.zeros(K))
+        state = (S, L, free, self.counts[:, 0].copy(), np.ones(K))
         part_a = part_b = 0.0
         for start, stop in self.stretches:
             self.checkpoints.append(state)
@@ -250,10 +250,10 @@ class _Sweep:
         K, B, rows = len(self.windows), self.n_history, stop - start
         S, L = np.ones((K, B + rows)), np.empty((K, B + rows))
         S[:, :B], L[:, :B] = state[0], state[1]
-        free, expected, log_f = (value.copy() for value in state[2:])
+        free, expected, f = (value.copy() for value in state[2:])
         mesoscopic.forward(
             start, stop, B, self.windows, self.decay, self.counts, self.stimulus, self.drive, self.H, self.release,
-            self.step, S, L, free, expected, log_f, self.n_bar, self.variance, self.h_unseen, self.surprise,
+            self.step, S, L, free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise,
             *self.tape, self.records,
         )  # fmt: skip
         self.S = S
@@ -264,7 +264,7 @@ class _Sweep:
             if self.corrected
             else self.n_bar[:, here]
         )
-        return S[:, rows:].copy(), L[:, rows:].copy(), free, expected, log_f
+        return S[:, rows:].copy(), L[:, rows:].copy(), free, expected, f
 
     def _density(self, start, stop):
         here, B = slice(start, stop), self.n_history

@@ -134,7 +134,7 @@ def _gradient(bench, scheme, window):
     both = {"trial": trial, "scheme": scheme, "density": _DENSITY}
     problem = both | {"window": window, "budget": bench.plan.budget, "n_bar": True}
     peer_problem = both | {"window": _JAX_AGES, "dtype": "float64", "repeats": bench.plan.repeats}
-    ours, peer = bench.in_turns("gradient", problem, "jax", peer_problem | {"return_gradients": False})
+    ours, peer = bench.in_turns("gradient", problem, "jax", peer_problem)
     n_bar = ours.pop("n_bar", None), peer.pop("n_bar", None)
     details = {"scheme": scheme}
     if None not in n_bar:

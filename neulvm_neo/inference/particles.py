@@ -13,8 +13,8 @@ from ..likelihood import FLOOR_RATE
 
 # Cohorts swept at once in single precision; see `discretization.LANES`.
 LANES = 32
-# Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 1e-4, far less than by chance.
-MEMORY = 6.0
+# Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 2e-4, far less than by chance.
+MEMORY = 5.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12
 

@@ -420,17 +420,17 @@ def advance_population(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def expect_next(m, log_f, count, n_neurons, records):
+def expect_next(m, f, count, n_neurons, records):
     """Count expected from the hazards at the start of the next bin, once the `count` of this one is known."""
     missing = n_neurons - records[m, M] + records[m, P] - count
-    due = math.exp(log_f) * records[m, B1] + records[m, W] / records[m, V] * missing
+    due = f * records[m, B1] + records[m, W] / records[m, V] * missing
     return min(max(due, 0.0), n_neurons)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def forward(
     start, stop, n_history, windows, decay, n, stimulus, drive, H, release, step,
-    S, L, free, expected, log_f, n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_L, tape_p, records,
+    S, L, free, expected, f, n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_L, tape_p, records,
 ):  # fmt: skip
     """Advance all populations over the bins [start, stop).
 
@@ -447,8 +447,8 @@ def forward(
         Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
     free : (K, 5), updated
         x, z, y, E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached.
-    expected, log_f : (K,), updated
-        Prediction of the counts of bin `start`, and the log of the correction of the bin before.
+    expected, f : (K,), updated
+        Prediction of the counts of bin `start`, and the correction of the bin before.
     n_bar, binomial_variance : (K, T), filled
         Expected count (not clipped), and its variance given the past but for the feedback within the bin.
     h_unseen : (K, ≤ T), filled
@@ -481,12 +481,12 @@ def forward(
             unseen = t < n_unseen
             mean, variance, h = advance_population(
                 k, k, row + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end,
-                gap_end, math.exp(log_f[k]), unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p,
+                gap_end, f[k], unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p,
                 records,
             )  # fmt: skip
             n_bar[k, t], binomial_variance[k, t] = mean, variance
             if unseen:
                 h_unseen[k, t] = h
         for k in range(K):
-            log_f[k] = correction(k, t, surprise, feedback)
-            expected[k] = expect_next(row + k, log_f[k], n[k, n_history + t], c[k, SIZE], records)
+            f[k] = math.exp(correction(k, t, surprise, feedback))
+            expected[k] = expect_next(row + k, f[k], n[k, n_history + t], c[k, SIZE], records)

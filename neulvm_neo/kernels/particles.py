@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .elementary import integrated_hazard, log_one_minus_exp
+from .elementary import exp, integrated_hazard, log_one_minus_exp
 from .mesoscopic import (
     _FAST,
     CURVATURE,
@@ -136,7 +136,7 @@ def bootstrap(
     L, release = np.zeros((2 * rows, capacity), dtype=CELL), np.zeros((2 * rows, capacity), dtype=CELL)
     free, due = np.empty((2 * rows, 5)), np.empty((2 * rows, N_RECORDS))
     H, current, n_bar = np.empty(2 * rows), np.empty(2 * rows), np.empty(2 * rows)
-    expected, log_f = np.empty(2 * rows), np.zeros(2 * rows)
+    expected, f = np.empty(2 * rows), np.ones(2 * rows)
     at_release = np.zeros((2 * n_particles, n_observed))
     # scratch: potentials of the bin, h_unseen, tapes that nobody reads
     mu, H_end, gap_end, h_unseen = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
@@ -191,7 +191,7 @@ def bootstrap(
                 H_end[scratch] = potential
                 gap_end[scratch] = external + tau_m[k] * end - potential
                 expectation, _, h_unseen[scratch] = advance_population(
-                    i, k, 0, i, t, own, 0, 0, mu[scratch], H[i], potential, gap_end[scratch], math.exp(log_f[i]),
+                    i, k, 0, i, t, own, 0, 0, mu[scratch], H[i], potential, gap_end[scratch], f[i],
                     unseen[k] > 0, True, c, n, S, L, release, decay, free, unread, unread, unread, due,
                 )  # fmt: skip
                 n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
@@ -219,24 +219,27 @@ def bootstrap(
                 if last < 0:
                     unseen[k] -= 1
                 last_spike[o] = t
-        largest = log_weight.max()
-        total = 0.0
-        for p in range(n_particles):
-            weights[p] *= math.exp(log_weight[p] - largest)
-            log_weight[p] = 0.0
-            total += weights[p]
-        log_increment[t] = largest + math.log(total)
         square = 0.0
-        for p in range(n_particles):
-            weights[p] /= total
-            square += weights[p] * weights[p]
+        if n_observed > 0:
+            largest = log_weight.max()
+            total = 0.0
+            for p in range(n_particles):
+                weights[p] *= math.exp(log_weight[p] - largest)
+                log_weight[p] = 0.0
+                total += weights[p]
+            log_increment[t] = largest + math.log(total)
+            for p in range(n_particles):
+                weights[p] /= total
+                square += weights[p] * weights[p]
+        else:  # a simulation: nothing to weigh
+            log_increment[t] = 0.0
         for k in range(K):
             total = 0.0
             for p in range(n_particles):
                 total += weights[p] * n_bar[base + p * K + k]
             mean_n_bar[t, k] = total
         # resampling
-        if 1.0 / square < resample_below * n_particles:
+        if square * resample_below * n_particles > 1.0:
             systematic_resample(weights, rng.random(), ancestors)
             generation = 1 - generation
             base = generation * rows
@@ -247,7 +250,7 @@ def bootstrap(
                 for k in range(K):
                     i, a = base + p * K + k, old * K + k
                     H[i], current[i], n_bar[i] = H[a], current[a], n_bar[a]
-                    expected[i], log_f[i] = expected[a], log_f[a]
+                    expected[i], f[i] = expected[a], f[a]
                     for j in range(5):
                         free[i, j] = free[a, j]
                     for j in range(N_RECORDS):
@@ -294,7 +297,7 @@ def bootstrap(
                     )
                     if delay[b] == 0:
                         change += feedback[k, b] * (n[first + b, own] - expected[first + b])
-                log_f[i] = min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+                f[i] = exp(min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION))
                 H[i] = at_end
                 R = int(c[k, RELEASE])
                 release[i, own - R] = at_birth
@@ -304,7 +307,7 @@ def bootstrap(
             for k in range(K):
                 i = first + k
                 current[i] = synaptic_decay[k] * current[i] + arrive_before[k] * before[k] + arrive_now[k] * now[k]
-                expected[i] = expect_next(i, log_f[i], n[i, own], c[k, SIZE], due)
+                expected[i] = expect_next(i, f[i], n[i, own], c[k, SIZE], due)
         off += 1
         # fixed-lag smoothing: the count of bin t - lag is carried along by every particle
         if t >= lag:
