@@ -115,7 +115,7 @@ def slope(sizes, seconds):
 
 
 def _gradient_jax(bench):
-    """Value and all gradients, three populations, 10 s at 4 ms, 9 neurons: default age window against JAX, 250 ages."""
+    """Value and all gradients, three populations, 10 s at 4 ms, 9 neurons: default age window; JAX, tuned, 250 ages."""
     return _gradient(bench, SCHEME, window=None)
 
 
@@ -129,11 +129,22 @@ def _gradient_jax_euler(bench):
     return _gradient(bench, "euler", window=_JAX_AGES)
 
 
-def _gradient(bench, scheme, window):
+def _gradient_jax_plain(bench):
+    """Default age window against JAX, 250 ages, its scan differentiated as it stands: what one writes first."""
+    return _gradient(bench, SCHEME, window=None, plain=True)
+
+
+def _gradient_jax_plain_equal(bench):
+    """The same with the same 250 ages on both sides."""
+    return _gradient(bench, SCHEME, window=_JAX_AGES, plain=True)
+
+
+def _gradient(bench, scheme, window, plain=False):
     trial = bench.trial(10.0, 0.004)
     both = {"trial": trial, "scheme": scheme, "density": _DENSITY}
     problem = both | {"window": window, "budget": bench.plan.budget, "n_bar": True}
     peer_problem = both | {"window": _JAX_AGES, "dtype": "float64", "repeats": bench.plan.repeats}
+    peer_problem |= {"plain": plain}
     ours, peer = bench.in_turns("gradient", problem, "jax", peer_problem)
     n_bar = ours.pop("n_bar", None), peer.pop("n_bar", None)
     details = {"scheme": scheme}
@@ -290,6 +301,8 @@ def _start_up(bench):
 ROWS = {
     "gradient-jax": _gradient_jax,
     "gradient-jax-equal": _gradient_jax_equal,
+    "gradient-jax-plain": _gradient_jax_plain,
+    "gradient-jax-plain-equal": _gradient_jax_plain_equal,
     "gradient-jax-euler": _gradient_jax_euler,
     "forward": _forward,
     "mesoscopic-nest": _mesoscopic_nest,

@@ -6,14 +6,14 @@ The problem: ``trial`` (``parameters`` with J[target][source] and voltages in mV
 counts per bin and population; ``spikes``, the bins of the spikes of every recorded neuron, and ``labels``, their
 populations; ``history_rate`` in Hz; optionally ``stimulus`` in mV, per bin and population), ``scheme``
 ("second-order", "exponential" or "euler"), ``window`` (ages held one by one, in bins), and optionally ``dtype``
-("float64" or "float32"), ``density`` ("binomial", "gaussian" or "noise") and ``repeats``. Timed is the value with its
-reverse-mode gradient with respect to the counts, J, tau_m, u_rest and threshold, jitted.
+("float64" or "float32"), ``density`` ("binomial", "gaussian" or "noise"), ``repeats`` and ``plain``. Timed is the value
+with its reverse-mode gradient with respect to the counts, J, tau_m, u_rest and threshold, jitted.
 
 Written for speed, as far as that goes without an adjoint by hand. What follows from the known counts alone (synapses,
 never-reset potentials) is a matrix product in blocks of bins. Cohorts are a `lax.scan` over bins whose state are arrays
 (population, age); ages are a ring, so that nothing moves when cohorts grow older (shifting them costs about as much,
-one packed array 20 % more). Differentiated plainly, the scan writes some twenty such arrays per bin and takes four times as
-long; what is kept are states every 50 bins, and within a block every bin's. Sums over ages are products with ones
+one packed array 20 % more). Differentiated plainly, the scan writes some twenty such arrays per bin and takes four
+times as long; what is kept are states every 50 bins, and within a block every bin's. Sums over ages are products with ones
 (5 %). Unrolling slows down. Recorded neurons gather the release potential of their cohort, all at once.
 """
 
@@ -48,12 +48,12 @@ def main():
         json.dump(answer, result)
 
 
-def measure(trial, scheme, window, dtype="float64", density="binomial", repeats=5):
-    """Compile, run, time."""
+def measure(trial, scheme, window, dtype="float64", density="binomial", repeats=5, plain=False):
+    """Compile, run, time. `plain`: the scan differentiated as it stands, all intermediate arrays kept."""
     import jax
     import numpy as np
 
-    function, inputs, plan = prepare(trial, scheme, window, dtype, density)
+    function, inputs, plan = prepare(trial, scheme, window, dtype, density, plain)
     began = time.perf_counter()
     run = function.lower(*inputs).compile()
     compile_seconds = time.perf_counter() - began
@@ -69,7 +69,7 @@ def measure(trial, scheme, window, dtype="float64", density="binomial", repeats=
     return answer | {"gradients": {name: np.asarray(g, dtype=float).tolist() for name, g in gradients.items()}}
 
 
-def prepare(trial, scheme, window, dtype="float64", density="binomial"):
+def prepare(trial, scheme, window, dtype="float64", density="binomial", plain=False):
     """The jitted function; its arguments, a dict of n and the free parameters and a dict of the rest; the plan."""
     import jax
     import numpy as np
@@ -78,6 +78,7 @@ def prepare(trial, scheme, window, dtype="float64", density="binomial"):
     given = {name: np.asarray(x, dtype=float) for name, x in trial["parameters"].items()}
     n = np.asarray(trial["n"], dtype=float)
     plan = Plan(given, trial["bin_size"], scheme, window, len(n), trial["spikes"], trial["labels"], density)
+    plan.keep_everything = plain
     arguments = {"n": n} | {name: given[name] for name in _FREE}
     rest = {name: given[name] for name in ("tau_syn", "n_neurons")}
     rest |= {"history_rate": trial["history_rate"], "stimulus": trial.get("stimulus", np.zeros_like(n))}
@@ -360,8 +361,9 @@ def cohorts(arguments, rest, plan, step, paths):
     pieces = []
     for early, a, b in ((True, 0, split), (False, split, n_blocks)):
         if b > a:
-            one_bin = jax.checkpoint(functools.partial(bin_of, early=early))
-            one_block = jax.checkpoint(functools.partial(jax.lax.scan, one_bin))
+            kept_sparsely = (lambda f: f) if plan.keep_everything else jax.checkpoint
+            one_bin = kept_sparsely(functools.partial(bin_of, early=early))
+            one_block = kept_sparsely(functools.partial(jax.lax.scan, one_bin))
             carry, out = jax.lax.scan(one_block, carry, jax.tree.map(lambda x, a=a, b=b: x[a:b], rows))
             pieces.append(out)
     swept = {name: jnp.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
