@@ -13,8 +13,8 @@ Written for speed, as far as that goes without an adjoint by hand. What follows 
 never-reset potentials) is a matrix product in blocks of bins. Cohorts are a `lax.scan` over bins whose state are arrays
 (population, age); ages are a ring, so that nothing moves when cohorts grow older (shifting them costs about as much,
 one packed array 20 % more). Differentiated plainly, the scan writes some twenty such arrays per bin and takes four
-times as long; what is kept are states every 50 bins, and within a block every bin's. Sums over ages are products with ones
-(5 %). Unrolling slows down. Recorded neurons gather the release potential of their cohort, all at once.
+times as long; what is kept are states every 50 bins, and within a block every bin's. Sums over ages are products with
+ones (5 %). Unrolling slows down. Recorded neurons gather the release potential of their cohort, all at once.
 """
 
 import functools
