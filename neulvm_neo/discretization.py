@@ -337,13 +337,13 @@ def _integrated_step_response(tau_m, tau_syn, time):
 def _phi(x):
     """(e^x - 1)/x and its derivative; the series where the difference would cancel."""
     small = np.abs(x) < 0.02
-    safe = np.where(small, 1.0, x)
-    value = np.where(small, _series(x, (1.0, 2.0, 6.0, 24.0, 120.0, 720.0, 5040.0)), np.expm1(safe) / safe)
-    slope = np.where(
-        small,
-        _series(x, (2.0, 3.0, 8.0, 30.0, 144.0, 840.0, 5760.0)),
-        (np.exp(safe) * (safe - 1.0) + 1.0) / safe**2,
-    )
+    any_small = small.any()
+    safe = np.where(small, 1.0, x) if any_small else x
+    rise = np.expm1(safe)
+    value, slope = rise / safe, (rise * (safe - 1.0) + safe) / safe**2
+    if any_small:
+        value = np.where(small, _series(x, (1.0, 2.0, 6.0, 24.0, 120.0, 720.0, 5040.0)), value)
+        slope = np.where(small, _series(x, (2.0, 3.0, 8.0, 30.0, 144.0, 840.0, 5760.0)), slope)
     return value, slope
 
 

@@ -243,7 +243,8 @@ class _Sweep:
             state = self._advance(start, stop, state)
             part_a += self._recorded(start, stop)
             if self.density is not None:
-                part_b += self._density(start, stop)[0]
+                self.last_density = self._density(start, stop)
+                part_b += self.last_density[0]
         return part_a, part_b
 
     def _advance(self, start, stop, state):
@@ -325,7 +326,8 @@ class _Sweep:
         K, B, rows = len(self.windows), self.n_history, stop - start
         g_n_bar, g_variance = np.zeros((K, rows)), np.zeros((K, rows))
         if self.density is not None:
-            _, g_n_bar, g_variance, g_n = self._density(start, stop)
+            last = stop == self.observation.n_bins
+            _, g_n_bar, g_variance, g_n = self.last_density if last else self._density(start, stop)
             self.g_counts[:, B + start : B + stop] += g_n
         if self.corrected:
             self._variance_adjoint(start, stop, g_n_bar, g_variance)
