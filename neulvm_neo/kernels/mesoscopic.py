@@ -226,8 +226,8 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
         Of the cohorts that will have ages window, …, 1 in bin 0.
     free : (5,), filled
         x, z, y and E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached, which is 0: x is
-        what the cohorts leave unexplained of the population. Those of them whom
-        the past activity explains have left the window in the course of time; what is left rests at H.
+        what the cohorts leave unexplained of the population, but at least what has left the window of a past that went
+        on for ever (even if that was more active than the population can be); the unexplained rest at H.
     """
     offset, curvature, leak = step.log_hazard_offset[k], step.curvature[k], step.leak[k]
     r = step.refractory_bins[k]
@@ -254,8 +254,8 @@ def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
         L_start = L_end
     L_free = integrated_hazard(H - offset)
     q = exp_falling(-(step.weight_start + step.weight_end) * L_free)
-    free[0] = max(step.n_neurons[k] - explained, 0.0)
-    leaving = min(survival * n, free[0] * (1.0 - q))
+    leaving = min(survival * n, step.n_neurons[k] * (1.0 - q))
+    free[0] = max(step.n_neurons[k] - explained, leaving / (1.0 - q + HARDLY_ANY))
     free[1] = leaving * survival / (1.0 - q * q + HARDLY_ANY)
     free[2] = leaving * decay[0] * H / (1.0 - q * leak)
     free[3], free[4] = step.weight_end * L_free, 0.0

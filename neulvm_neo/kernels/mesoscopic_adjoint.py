@@ -187,11 +187,11 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     explained = 0.0
     for j in range(window):
         explained += S[j] * n
-    x = max(step.n_neurons[k] - explained, 0.0)
     L_free = integrated_hazard(H - offset)
     weight = step.weight_start + step.weight_end
     q = exp_falling(-weight * L_free)
-    leaving = min(survival * n, x * (1.0 - q))
+    N, per_x = step.n_neurons[k], 1.0 / (1.0 - q + HARDLY_ANY)
+    leaving = min(survival * n, N * (1.0 - q))
     per_z, per_y = 1.0 / (1.0 - q * q + HARDLY_ANY), 1.0 / (1.0 - q * leak)
     g_x = g_free[0]
     g_n = 0.0
@@ -201,17 +201,21 @@ def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L
     g_H = g_G_out * decay[0]
     g_q = g_free[1] * leaving * survival * 2.0 * q * per_z * per_z + g_G_out * decay[0] * H * per_y * leak
     g_leak = g_G_out * H * (decay_slope[0] + decay[0] * per_y * q)
-    if survival * n < x * (1.0 - q):
+    g_explained = 0.0
+    if N - explained >= leaving * per_x:
+        g_explained = -g_x
+    else:
+        g_leaving += g_x * per_x
+        g_q += g_x * leaving * per_x * per_x
+    if survival * n < N * (1.0 - q):
         g_survival += g_leaving * n
         g_n += g_leaving * survival
     else:
-        g_x += g_leaving * (1.0 - q)
-        g_q -= g_leaving * x
+        g_q -= g_leaving * N
     g_L_free = g_free[3] * step.weight_end - g_q * q * weight
     g_u = g_L_free * min(L_free, LARGEST_CURVED_HAZARD)
     g_H += g_u
     g_offset = -g_u
-    g_explained = -g_x if x > 0.0 else 0.0
     g_curvature = 0.0
     g_L_a = 0.0
     g_L_next = 0.0  # of the hazard at the start of the next age

@@ -142,15 +142,16 @@ class Mesoscopic:
             self.start_free_neurons(k)
 
     def start_free_neurons(self, k):
-        """Those the history's cohorts do not explain, as if such cohorts had left the window for ever."""
+        """Those the history's cohorts do not explain, and at least those of them that have left the window."""
         tracked = range(self.before - self.window[k], self.before)
-        self.x[k] = max(self.N[k] - sum(self.S[k][i] * self.counts[i][k] for i in tracked), 0.0)
+        unexplained = self.N[k] - sum(self.S[k][i] * self.counts[i][k] for i in tracked)
         leaving = -self.window[k] - 1 + self.before  # it left the window in the last bin
         S_out, G_out = self.S[k][leaving], self.H[k] - self.V[k][leaving]
         x = max(hazard(self.H[k] - self.offset(k)), 1e-300)
         q = math.exp(-x)
         g = self.membrane(k, 1.0, self.counts[-1]) - self.membrane(k, 0.0, self.counts[-1])
-        explained = min(S_out * self.counts[-1][k], self.x[k] * -math.expm1(-x))  # leaves the window in a bin
+        explained = min(S_out * self.counts[-1][k], self.N[k] * -math.expm1(-x))  # leaves the window in a bin
+        self.x[k] = max(unexplained, explained / (-math.expm1(-x) + NOBODY))
         self.z[k] = explained * S_out / (-math.expm1(-2 * x) + NOBODY)
         self.y[k] = explained * G_out / (1.0 - q * g)
 

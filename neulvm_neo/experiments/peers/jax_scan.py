@@ -422,8 +422,9 @@ def start_of_cohorts(arguments, rest, plan, step, paths):
     S = jnp.exp(-jnp.concatenate([(x_A + x_B)[:, None], x], axis=1).cumsum(axis=1))  # after ages r + 1 …
     S, S_out = S[:, :-1], S[:, -1]
     n_past_each = n_past[:, 0]
-    free = jnp.maximum(N - (plan.r + jnp.exp(-x_A)) * n_past_each - n_past_each * S.sum(axis=1), 0.0)
-    explained = jnp.minimum(S_out * n_past_each, -free * jnp.expm1(-x_free))  # leaves the window in a bin
+    unexplained = N - (plan.r + jnp.exp(-x_A)) * n_past_each - n_past_each * S.sum(axis=1)
+    explained = jnp.minimum(S_out * n_past_each, -N * jnp.expm1(-x_free))  # leaves the window in a bin
+    free = jnp.maximum(unexplained, explained / (_NOBODY - jnp.expm1(-x_free)))
     free_w = -explained * S_out / (jnp.expm1(-2.0 * x_free) - _NOBODY)
     free_G = explained * G[:, -1] / (1.0 - jnp.exp(-x_free) * g)
     cells = [S * n_past, S * S * n_past, G] + ([0.5 * end[:, :-1]] if second else [])
