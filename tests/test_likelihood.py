@@ -7,8 +7,9 @@ import pytest
 
 from neulvm_neo import likelihood
 from neulvm_neo.discretization import SCHEMES
+from neulvm_neo.experiments.circuits import winner_take_all
 from neulvm_neo.likelihood import Observation, joint
-from neulvm_neo.parameters import Parameters
+from neulvm_neo.parameters import Parameters, parameters_of
 
 from .oracle import mesoscopic as oracle
 
@@ -127,6 +128,19 @@ def test_a_long_trial_swept_in_stretches_gives_the_same_value_and_gradient(monke
     np.testing.assert_allclose(pieces.g_n, whole.g_n, rtol=1e-12)
     for name in ("J", "tau_m", "u_rest", "threshold", "tau_syn"):
         np.testing.assert_allclose(getattr(pieces.g_parameters, name), getattr(whole.g_parameters, name), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [2.0, 15.0, 30.0])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_first_bins_do_not_depend_on_the_window_however_active_the_past(scheme, rate):
+    """Less, as, and more active than the neurons can be: then the past explains more neurons than there are."""
+    p = parameters_of(winner_take_all())
+    n = np.random.default_rng(0).binomial(p.n_neurons.astype(int), 0.03, size=(100, 3)).astype(float)
+    nobody = Observation.from_counts(np.zeros((100, 0)), [], 3, np.full(3, rate))
+    short, long = (
+        joint(p, n, nobody, bin_size=0.004, scheme=scheme, window=window, gradient=False).n_bar for window in (51, 251)
+    )
+    np.testing.assert_allclose(short, long, rtol=2e-5)
 
 
 def test_memory_beside_the_tape_stays_below_half_a_kilobyte_per_bin_of_three_populations(monkeypatch):
