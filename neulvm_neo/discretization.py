@@ -264,7 +264,8 @@ def age_windows(step, time_constants=9.0, longest=4000, lanes=LANES):
 
     A free neuron's potential has almost converged to H; of all free neurons of a population three sums are kept (their
     number, its square by cohorts, and the mean distance from H). After nine membrane time constants the relative error
-    of n̄ is about 3e-6 in the three-population network.
+    of n̄ is 2e-6 in the three-population network and 3e-5 in the worst regime tried
+    (`experiments.faithfulness.window_errors`).
     """
     swept = np.minimum(np.ceil(-time_constants / np.log(step.leak)), longest)
     return step.refractory_bins + 1 + lanes * np.ceil(swept / lanes).astype(np.int64)

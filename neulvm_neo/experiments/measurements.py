@@ -16,7 +16,7 @@ import quantities as pq
 from .. import discretization
 from ..binning import bin_recording
 from ..circuit import Circuit
-from ..inference.particles import particle_filter
+from ..inference.particles import age_windows, particle_filter
 from ..kernels import floor
 from ..kernels.particles import CELL
 from ..likelihood import Observation, joint
@@ -123,7 +123,7 @@ def mesoscopic(*, duration, bin_size, delay, budget=1.0, seed=1):
         rates.append(simulated.activity.mean(axis=0))
 
     run()
-    windows = _windows(parameters_of(circuit), bin_size, _default_scheme(), None)
+    windows = age_windows(discretization.discretize(parameters_of(circuit), bin_size, _default_scheme())).tolist()
     result = _timed(run, budget, cells=round(duration / bin_size) * sum(windows), dtype=_PARTICLE_TYPE)
     return result | {"windows": windows, "rates": np.mean(rates, axis=0).tolist()}
 
@@ -158,7 +158,7 @@ def particles(*, trial, scheme, n_particles, budget=1.0, seed=1):
         )  # fmt: skip
 
     outcome = run()
-    windows = _windows(parameters, trial["bin_size"], scheme, None)
+    windows = age_windows(discretization.discretize(parameters, trial["bin_size"], scheme)).tolist()
     result = _timed(run, budget, cells=n_particles * len(trial["n"]) * sum(windows), dtype=_PARTICLE_TYPE)
     draws = n_particles * len(trial["n"]) * len(windows)
     return result | {"windows": windows, "population_bins": draws, "log_likelihood": outcome.log_likelihood}

@@ -13,7 +13,8 @@ from ..likelihood import FLOOR_RATE
 
 # Cohorts swept at once in single precision; see `discretization.LANES`.
 LANES = 32
-# Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 2e-4, far less than by chance.
+# Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 2e-4 in the three-population network
+# and by 3e-3 in the worst regime tried (0.8 Hz), less than by chance.
 MEMORY = 5.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12
@@ -90,7 +91,7 @@ def particle_filter(
     step = discretization.discretize(parameters, bin_size, scheme)
     T, K, P = observation.n_bins, len(step.n_neurons), int(n_particles)
     if window is None:
-        window = discretization.age_windows(step, MEMORY, lanes=LANES)
+        window = age_windows(step)
     windows = np.broadcast_to(window, K).astype(np.int64)
     windows = np.maximum(windows, step.refractory_bins + 2)
     length = max(int(windows.max()), int(step.delay_bins.max()) + 2)
@@ -121,6 +122,11 @@ def particle_filter(
         path_first = rows[first[path_first]]
     n_std = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
     return FilterResult(log_increments, mean, n_std, mean_n_bar, paths, path_first)
+
+
+def age_windows(step):
+    """Ages that a filter tracks one by one when it is not told, per population; see `discretization.age_windows`."""
+    return discretization.age_windows(step, MEMORY, lanes=LANES)
 
 
 def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs=2, **settings):
