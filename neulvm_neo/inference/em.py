@@ -9,7 +9,6 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from .. import discretization
 from ..likelihood import Observation
 from ..parameters import ParameterSpace, parameters_of
 from . import initialization, particles
@@ -26,9 +25,6 @@ VITERBI_ITERATIONS = 4  # that bring a start of "smc" near
 # Trajectories per E-step of "smc", each from its own filter, so that they do not share ancestors; fewer, with half the
 # particles, while starts compete.
 N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
-# Ages tracked by the filters of the E-step, in membrane time constants: n̄ is off by about 0.3 %, far below the finite-
-# size noise, at 0.6 of the cost.
-E_STEP_WINDOW = 6.0
 # EM converges linearly, slowed by the share of missing information, which is large here. From this iteration on its
 # steps are lengthened, and keep some of the step before (heavy ball), unless the likelihood fell by more than noise.
 LENGTHEN_FROM, STEP_LENGTH = 4, 1.6
@@ -388,9 +384,6 @@ def _iterate_smc(setting, state):
     space = setting.space
     parameters = space.unpack(state.theta)
     n_trajectories = setting.n_trajectories
-    window = discretization.age_windows(
-        discretization.discretize(parameters, setting.bin_size, setting.scheme), E_STEP_WINDOW
-    )
 
     def draw(observation, child):
         result = particles.particle_filter(
@@ -402,7 +395,6 @@ def _iterate_smc(setting, state):
             rng=child,
             n_particles=setting.n_particles,
             n_paths=1,
-            window=window,
         )
         history = setting.histories[result.path_histories[0]]
         return result.log_likelihood, (dataclasses.replace(observation, history_rate=history), result.paths[0])

@@ -14,7 +14,7 @@ from ..likelihood import FLOOR_RATE
 # Cohorts swept at once in single precision; see `discretization.LANES`.
 LANES = 32
 # Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 2e-4 in the three-population network
-# and by 3e-3 in the worst regime tried (0.8 Hz), less than by chance.
+# and by 1e-3 to 5e-3 in the worst regime tried (0.8 Hz), less than by chance.
 MEMORY = 5.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12

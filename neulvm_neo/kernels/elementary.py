@@ -80,15 +80,12 @@ def exp(x):
 
 @njit(cache=True, fastmath=_FUSED)
 def integrated_hazard(log_hazard):
-    """Hazard integrated over a bin, x = exp(log_hazard), continued linearly above `LOG_HAZARD_CAP`."""
+    """Hazard integrated over a bin, x = exp(log_hazard), continued linearly above `LOG_HAZARD_CAP`.
+
+    Its derivative is min(x, `LARGEST_CURVED_HAZARD`).
+    """
     capped = min(log_hazard, LOG_HAZARD_CAP)
     return exp_falling(capped) * (1.0 + (log_hazard - capped))
-
-
-@njit(cache=True)
-def integrated_hazard_slope(log_hazard):
-    """Derivative of `integrated_hazard` with respect to its argument."""
-    return exp_falling(min(log_hazard, LOG_HAZARD_CAP))
 
 
 @njit(cache=True)
