@@ -7,6 +7,7 @@ import numpy as np
 from . import units
 
 UNASSIGNED = "unassigned"  # label of recorded neurons that were not fitted
+BAND_LEVEL = 0.9  # posterior probability of bands and intervals
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class PopulationActivity:
         Expected counts given the past.
     n_std : numpy.ndarray, shape (n_bins, n_populations), optional
         Posterior standard deviation of `n`.
+    n_lower, n_upper : numpy.ndarray, shape (n_bins, n_populations), optional
+        Band that holds `n` with the posterior probability `BAND_LEVEL` in every bin: its lower and upper quantiles.
     spiketrains : list of neo.SpikeTrain, optional
         Spike trains of recorded neurons (microscopic simulations).
 
@@ -44,6 +47,8 @@ class PopulationActivity:
     names: tuple
     n_bar: np.ndarray | None = None
     n_std: np.ndarray | None = None
+    n_lower: np.ndarray | None = None
+    n_upper: np.ndarray | None = None
     spiketrains: list | None = None
 
     @property
@@ -60,6 +65,11 @@ class PopulationActivity:
     def activity_std(self):
         """Posterior standard deviation of the activity in Hz, or None."""
         return None if self.n_std is None else self._rate(self.n_std)
+
+    @property
+    def activity_band(self):
+        """Lower and upper end (Hz) of the band that holds the activity with probability `BAND_LEVEL`, or None."""
+        return None if self.n_lower is None else (self._rate(self.n_lower), self._rate(self.n_upper))
 
     @property
     def times(self):
@@ -95,6 +105,42 @@ class PopulationActivity:
 
 
 @dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """How well the data determine the free values of a fit.
+
+    Parameters
+    ----------
+    names : tuple of str, length n_free
+        Free values, as of `parameters.ParameterSpace`: ``"J[E←I]"``, ``"tau_m[E]"``, or the label of a tie.
+    units : tuple of str
+        ``"mV"`` or ``"ms"``.
+    estimate, lower, upper : numpy.ndarray, shape (n_free,)
+        Fitted values and the ends of their intervals with probability `level`, in `units`. An end that the data do not
+        determine is infinite, or the bound that the circuit sets.
+    level : float
+    theta : numpy.ndarray, shape (n_free,)
+        The estimate as `parameters.ParameterSpace` packs it.
+    covariance : numpy.ndarray, shape (n_free, n_free)
+        Of `theta`.
+    undetermined : tuple of str
+        What the data leave open, one sentence for each direction.
+    method : str
+        How the intervals came about.
+    """
+
+    names: tuple
+    units: tuple
+    estimate: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    level: float
+    theta: np.ndarray
+    covariance: np.ndarray
+    undetermined: tuple = ()
+    method: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class FitResult:
     """A fitted neuLVM, complete enough to annotate a file, draw a figure or write a report.
 
@@ -123,6 +169,8 @@ class FitResult:
     software_version : str
     state : dict
         What the estimator needs beside all this to be itself again after loading; empty for a mere result.
+    uncertainty : Uncertainty, optional
+        Intervals of the free values, where they were asked for.
     """
 
     circuit: object
@@ -138,6 +186,7 @@ class FitResult:
     settings: dict = field(default_factory=dict)
     software_version: str = ""
     state: dict = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
 
     @property
     def names(self):
