@@ -1,0 +1,85 @@
+"""Is the coupling of one population recovered from six neurons and one second? (Wang et al. 2022, Fig. 2C, Table S3)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import quantities as pq
+
+from .circuits import single_population
+
+# The protocol: couplings (mV), data sets of each, neurons recorded, initial rate (Hz), duration (s), bin and step (ms).
+COUPLINGS = (59.0, 60.0, 61.0, 62.0, 63.0, 64.0, 65.0)
+N_DATA_SETS = 10
+N_RECORDED = 6
+INITIAL_RATE = 20.0 * pq.Hz
+DURATION = 1.0 * pq.s
+BIN_SIZE = 1.0 * pq.ms
+# Couplings (mV) that fits start from, all far from the true ones.
+STARTS = ((10.0, 30.0), (90.0, 110.0))
+
+
+class DataSet(NamedTuple):
+    """Spikes of a few neurons (n_bins, n_recorded), the true counts (n_bins, 1), and the coupling J in mV."""
+
+    counts: np.ndarray
+    n: np.ndarray
+    J: float
+
+
+def data_sets(seed, couplings=COUPLINGS, n_each=N_DATA_SETS, n_recorded=N_RECORDED):
+    """Simulate the protocol: for every coupling one network of 600 neurons, and several samples of its neurons.
+
+    As in the paper, a coupling is simulated once, for one second from the asynchronous state at 20 Hz, and the data
+    sets differ in the neurons that were recorded; no neuron is in two of them as long as there are enough.
+
+    Parameters
+    ----------
+    seed : int
+    couplings : sequence of float, mV
+    n_each : int
+        Data sets per coupling.
+    n_recorded : int
+        Neurons per data set.
+
+    Returns
+    -------
+    list of DataSet
+        Coupling after coupling.
+
+    Examples
+    --------
+    >>> sets = data_sets(1, couplings=[60.0], n_each=2)
+    >>> [(s.counts.shape, s.n.shape, s.J) for s in sets]
+    [((1000, 6), (1000, 1), 60.0), ((1000, 6), (1000, 1), 60.0)]
+    """
+    sets = []
+    for J, child in zip(couplings, np.random.SeedSequence(seed).spawn(len(couplings)), strict=True):
+        rng = np.random.default_rng(child)
+        sets += _samples_of_one_network(float(J), n_each, n_recorded, rng)
+    return sets
+
+
+def random_start(rng):
+    """A coupling (mV) that a fit starts from: uniform in `STARTS`, far below or far above every true one.
+
+    >>> 10 <= random_start(np.random.default_rng(3)) <= 110
+    True
+    """
+    low, high = STARTS[rng.integers(len(STARTS))]
+    return float(rng.uniform(low, high))
+
+
+def _samples_of_one_network(J, n_each, n_recorded, rng):
+    from ..binning import bin_recording
+    from ..recording import SpikeRecording
+    from ..simulation import simulate_microscopic
+
+    circuit = single_population(J * pq.mV)
+    run = simulate_microscopic(
+        circuit, duration=DURATION, bin_size=BIN_SIZE, time_step=BIN_SIZE, integration="euler",
+        n_recorded=int(circuit.n_neurons[0]), initial_rate=INITIAL_RATE, random_state=rng,
+    )  # fmt: skip
+    (spikes,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), float(BIN_SIZE.rescale(pq.s)))
+    order = [rng.permutation(spikes.shape[1]) for _ in range(-(-n_each * n_recorded // spikes.shape[1]))]
+    chosen = np.concatenate(order)[: n_each * n_recorded].reshape(n_each, n_recorded)
+    return [DataSet(spikes[:, neurons], run.n, J) for neurons in chosen]
