@@ -62,7 +62,7 @@ def test_the_help_of_a_command_shows_one_example_that_parses(command, capsys):
     examples = re.findall(r"^  neulvm (.+)$", capsys.readouterr().out.partition("example:")[2], re.M)
     assert len(examples) == 1
     arguments = cli._parser().parse_args(examples[0].split())
-    assert arguments.run is getattr(cli, f"_{command}")
+    assert arguments.run is getattr(cli, command).run
 
 
 def test_the_version_is_that_of_the_package(capsys):
@@ -75,7 +75,7 @@ def test_the_version_is_that_of_the_package(capsys):
     "text, milliseconds", [("10s", 1e4), ("2 ms", 2.0), ("2ms", 2.0), ("1e-1s", 100.0), ("0.5 s", 500.0)]
 )
 def test_times_are_written_with_or_without_a_space(text, milliseconds):
-    assert cli._time(text).rescale("ms").item() == pytest.approx(milliseconds)
+    assert cli.arguments.time_of(text).rescale("ms").item() == pytest.approx(milliseconds)
 
 
 @pytest.mark.parametrize("text", ["10", "ms", "10 mV", "-1s", "0s", "nan s", "ten s"])
@@ -256,7 +256,7 @@ def test_an_error_nobody_foresaw_says_so(monkeypatch, capsys):
     def broken(args):
         raise KeyError("x")
 
-    monkeypatch.setattr(cli, "_demo", broken)
+    monkeypatch.setattr(cli.demo, "run", broken)
     assert cli.main(["demo"]) == 2
     assert "unexpected KeyError" in capsys.readouterr().err
 
@@ -265,7 +265,7 @@ def test_interruption_ends_quietly(monkeypatch, capsys):
     def interrupted(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_demo", interrupted)
+    monkeypatch.setattr(cli.demo, "run", interrupted)
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr().err == "neulvm: interrupted; nothing was written.\n"
 
