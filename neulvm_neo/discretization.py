@@ -71,7 +71,8 @@ def discretize(parameters, bin_size, scheme="second-order"):
     Parameters
     ----------
     parameters : neulvm_neo.parameters.Parameters
-        Values in s and mV.
+        Values in s and mV. All but ``t_ref``, ``delay`` and ``n_neurons`` may have further axes in front, for many sets
+        of values at once; then so have the coefficients that depend on them.
     bin_size : float
         Δt in s.
     scheme : {"second-order", "exponential", "euler"}
@@ -141,7 +142,7 @@ def discretize(parameters, bin_size, scheme="second-order"):
             weight_end=0.5,
             curvature=bin_size / (6.0 * tau_m),
             feedback=by_now * instant,
-            feedback_gap=(tau_m[:, None] * J * now - by_now) * instant,
+            feedback_gap=(tau_m[..., :, None] * J * now[..., None, :] - by_now) * instant,
             gain_within=J * within,
             emission_variance=1.8 / (1.0 - psi) - 1.0,
         )
@@ -151,7 +152,8 @@ def discretize(parameters, bin_size, scheme="second-order"):
             "Euler's step needs smaller bins, or choose scheme='second-order'."
         )
     leak, gain = _first_order_leak(tau_m, bin_size, scheme)
-    by_current, by_before = J * gain[:, None] * decay, J * gain[:, None] * (1.0 - decay)
+    by_current = J * gain[..., :, None] * decay[..., None, :]
+    by_before = J * gain[..., :, None] * (1.0 - decay[..., None, :])
     r = np.rint(t_ref / bin_size).astype(np.int64)
     return Step(
         **common,
@@ -260,7 +262,7 @@ def pull_back(g_step, parameters, bin_size, scheme="second-order"):
 
 
 def age_windows(step, time_constants=9.0, longest=4000, lanes=LANES):
-    """How many cohort ages (bins) are tracked one by one, per population, int (K,); older neurons are free.
+    """How many cohort ages (bins) are tracked one by one, per population, int (…, K); older neurons are free.
 
     A free neuron's potential has almost converged to H; of all free neurons of a population three sums are kept (their
     number, its square by cohorts, and the mean distance from H). After nine membrane time constants the relative error
@@ -277,13 +279,15 @@ def locked_ages(step):
 
 
 def decay_table(step, windows):
-    """γ^(age - decay_origin) for ages windows[k], …, 1, by birth, and its derivative by γ, both (K, longest)."""
+    """γ^(age - decay_origin) for ages windows[k], …, 1, by birth, and its derivative by γ, both (…, K, longest)."""
     K, longest = len(windows), int(windows.max())
-    table, slope = np.zeros((K, longest)), np.zeros((K, longest))
+    table = np.zeros((*step.leak.shape, longest))
+    slope = np.zeros_like(table)
     for k in range(K):
         power = np.arange(windows[k], 0, -1) - step.decay_origin[k]
-        table[k, : windows[k]] = step.leak[k] ** power
-        slope[k, : windows[k]] = power * step.leak[k] ** (power - 1.0)
+        leak = step.leak[..., k, None]
+        table[..., k, : windows[k]] = leak**power
+        slope[..., k, : windows[k]] = power * leak ** (power - 1.0)
     return table, slope
 
 
@@ -299,12 +303,12 @@ def _first_order_leak(tau_m, bin_size, scheme):
 
 
 def _current_response(tau_m, tau_syn, time):
-    """H(time) per mV of J after I(0) = 1 Hz and silence, with its derivatives by τ_m and τ_syn; all (K, K).
+    """H(time) per mV of J after I(0) = 1 Hz and silence, with its derivatives by τ_m and τ_syn; all (…, K, K).
 
     D(h) = (exp(-h/τ_m) - exp(-h/τ_s)) / (1/τ_s - 1/τ_m) = h exp(-h/τ_s) φ(x), x = h/τ_s - h/τ_m, φ(x) = (e^x - 1)/x.
     """
-    a, b = 1.0 / tau_m[:, None], 1.0 / tau_syn[None, :]
-    h = np.broadcast_to(time, (tau_m.size, tau_syn.size))
+    a, b = 1.0 / tau_m[..., :, None], 1.0 / tau_syn[..., None, :]
+    h = np.broadcast_to(time, np.broadcast_shapes(a.shape, b.shape))
     phi, phi_slope = _phi((b - a) * h)
     envelope = h * np.exp(-b * h)
     value = envelope * phi
@@ -315,7 +319,7 @@ def _current_response(tau_m, tau_syn, time):
 def _step_response(tau_m, tau_syn, time):
     """H(time) per mV of J under A = 1 Hz since 0, from rest, with its derivatives by τ_m and τ_syn; all (K, K)."""
     value, by_tau_m, by_tau_syn = _current_response(tau_m, tau_syn, time)
-    tau = tau_m[:, None]
+    tau = tau_m[..., :, None]
     h = np.broadcast_to(time, value.shape)
     lost = np.exp(-h / tau)
     return tau * (1.0 - lost) - value, (1.0 - lost) - lost * h / tau - by_tau_m, -by_tau_syn
@@ -327,7 +331,7 @@ def _integrated_step_response(tau_m, tau_syn, time):
     The response obeys τ_m y' + y = τ_m I, so its integral is τ_m (∫I - y(time)).
     """
     y, y_by_tau_m, y_by_tau_syn = _step_response(tau_m, tau_syn, time)
-    tau, tau_s = tau_m[:, None], tau_syn[None, :]
+    tau, tau_s = tau_m[..., :, None], tau_syn[..., None, :]
     h = np.broadcast_to(time, y.shape)
     lost = np.exp(-h / tau_s)
     current = h - tau_s * (1.0 - lost)

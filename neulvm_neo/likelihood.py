@@ -13,7 +13,9 @@ from scipy.special import digamma, gammaln
 from . import discretization
 from .kernels import mesoscopic, mesoscopic_adjoint, observed, potential
 
-DENSITIES = ("binomial", "gaussian", "noise")
+DENSITIES = ("binomial", "gaussian", "noise", "deviance")
+# Counts below this count as this many in the logarithm of the deviance.
+LEAST_COUNT = 1e-9
 # A population is never expected to fire at less than this rate (Hz): keeps log n̄ finite where the finite-size
 # correction would make n̄ negative.
 FLOOR_RATE = 1e-3
@@ -97,6 +99,7 @@ def joint(
     density="binomial",
     gradient=True,
     parts="ab",
+    temperature=1.0,
 ):
     """log p(y, n | θ) of one trial (Wang et al. 2022, eq. 4 and App. B).
 
@@ -114,11 +117,16 @@ def joint(
     density : {"binomial", "gaussian", "noise"}
         p(n_t | past): Binomial(N, n̄/N); N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the
         first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
-        noise ξ in n = n̄ + √v ξ and does not reward silencing the activity.
+        noise ξ in n = n̄ + √v ξ and does not reward silencing the activity. ``"deviance"`` is the binomial relative to
+        its value at n̄ = n, that is without the share -½ log(2π n (1 - n/N)) that does not know n̄: the same noise-space
+        idea, but with the binomial's tails (a spike where none is expected costs nats, not millions of them) and the
+        binomial's maximum over θ, so that one objective serves both steps of Baum–Viterbi.
     gradient : bool
     parts : {"ab", "a"}
         ``"a"`` leaves the mesoscopic term out (part b is 0); the kernels run all the same for the age of neurons that
         have not fired yet.
+    temperature : float
+        Part b is divided by it: above 1 the counts may leave what the model expects more easily than by chance.
 
     Returns
     -------
@@ -128,7 +136,7 @@ def joint(
     """
     if density not in DENSITIES:
         raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
-    sweep = _Sweep(parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None)
+    sweep = _Sweep(parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature)
     part_a, part_b = sweep.forward()
     if not gradient:
         return Likelihood(part_a, part_b, sweep.n_bar.T, sweep.variance.T)
@@ -155,16 +163,17 @@ def log_density(n, n_bar, variance, n_neurons, bin_size, density):
     ceiling = n_neurons * (1.0 - 1e-6)
     inside = (n_bar > floor) & (n_bar < ceiling)
     mean = np.clip(n_bar, floor, ceiling)
-    if density == "binomial":
-        value = (
-            gammaln(n_neurons + 1.0)
-            - gammaln(n + 1.0)
-            - gammaln(n_neurons - n + 1.0)
-            + n * np.log(mean / n_neurons)
-            + (n_neurons - n) * np.log1p(-mean / n_neurons)
-        )
+    if density in ("binomial", "deviance"):
+        log_fire, log_silent = np.log(mean / n_neurons), np.log1p(-mean / n_neurons)
+        value = n * log_fire + (n_neurons - n) * log_silent
         g_mean = n / mean - (n_neurons - n) / (n_neurons - mean)
-        g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + np.log(mean / n_neurons) - np.log1p(-mean / n_neurons)
+        if density == "binomial":
+            value += gammaln(n_neurons + 1.0) - gammaln(n + 1.0) - gammaln(n_neurons - n + 1.0)
+            g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + log_fire - log_silent
+        else:
+            fired, silent = (np.log(np.maximum(m, LEAST_COUNT) / n_neurons) for m in (n, n_neurons - n))
+            value -= n * fired + (n_neurons - n) * silent
+            g_n = log_fire - fired - (log_silent - silent)
         return float(value.sum()), np.where(inside, g_mean, 0.0), np.zeros_like(mean), g_n
     free = variance > FLOOR_VARIANCE * mean
     v = np.where(free, variance, FLOOR_VARIANCE * mean)
@@ -197,9 +206,9 @@ class _Sweep:
     thread: the tape is in memory that the next one uses again.
     """
 
-    def __init__(self, parameters, n, observation, bin_size, scheme, window, density):
+    def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature=1.0):
         self.step = step = discretization.discretize(parameters, bin_size, scheme)
-        self.observation, self.density = observation, density
+        self.observation, self.density, self.temperature = observation, density, temperature
         self.corrected = scheme == "second-order"
         K, T = len(step.n_neurons), observation.n_bins
         if window is None:
@@ -232,9 +241,10 @@ class _Sweep:
         potential.forward(self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.release)
         S, L, free = np.ones((K, B)), np.zeros((K, B)), np.empty((K, 5))
         for k, window in enumerate(self.windows):
-            mesoscopic.stationary_cohorts(
-                k, step, window, self.decay[k, :window], self.H[k, 0], self.counts[k, 0], S[k, B - window :],
-                L[k, B - window :], free[k],
+            own = slice(B - window, B)
+            mesoscopic.settled_cohorts(
+                k, self.constants, window, self.decay[k, :window], self.H[k, 0], self.counts[k, own],
+                self.counts[k, 0], S[k, own], L[k, own], free[k],
             )  # fmt: skip
         state = (S, L, free, self.counts[:, 0].copy(), np.ones(K))
         part_a = part_b = 0.0
@@ -254,7 +264,7 @@ class _Sweep:
         free, expected, f = (value.copy() for value in state[2:])
         mesoscopic.forward(
             start, stop, B, self.windows, self.decay, self.counts, self.stimulus, self.drive, self.H, self.release,
-            self.step, S, L, free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise,
+            self.step, self.constants, S, L, free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise,
             *self.tape, self.records,
         )  # fmt: skip
         self.S = S
@@ -273,7 +283,7 @@ class _Sweep:
             self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T,
             self.step.n_neurons, self.step.bin_size, self.density,
         )  # fmt: skip
-        return value, *(np.ascontiguousarray(g.T) for g in gradients)
+        return value / self.temperature, *(np.ascontiguousarray(g.T) / self.temperature for g in gradients)
 
     def _recorded(self, start, stop, adjoint=None):
         """Part a of a stretch; with `adjoint`, a function of (k, spikes, arrays), what that makes of every neuron."""
@@ -310,7 +320,7 @@ class _Sweep:
         g_S, g_L, g_free, g_expected, _ = state
         for k, window in enumerate(self.windows):
             own = slice(B - window, B)
-            g_H, g_n = mesoscopic_adjoint.stationary_adjoint(
+            g_H, g_n = mesoscopic_adjoint.settled_adjoint(
                 k, step, window, self.decay[k, :window], self.decay_slope[k, :window], self.H[k, 0], self.counts[k, 0],
                 S[k, own], L[k, own], g_S[k, own], g_L[k, own], g_free[k], self.g_step,
             )  # fmt: skip

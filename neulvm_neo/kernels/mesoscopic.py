@@ -213,68 +213,81 @@ def correction(k, t, surprise, feedback):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def stationary_cohorts(k, step, window, decay, H, n, S, L, free):
-    """State at the left edge of bin 0 after a constant past.
+def settled_cohorts(k, c, window, decay, H, n, mean, S, L, free):
+    """State at the left edge of bin 0 of a population whose potential has been constant.
 
     Parameters
     ----------
+    k, c
+        Row of `constants`.
     decay : (window,)
         γ^(age - origin) for ages window, …, 1.
-    H, n : float
-        Constant potential (mV) and spike count per bin.
+    H : float
+        Potential, mV.
+    n : (window,)
+        Counts of the cohorts that will have ages window, …, 1 in bin 0.
+    mean : float
+        Count per bin before.
     S, L : (window,), filled
-        Of the cohorts that will have ages window, …, 1 in bin 0.
     free : (5,), filled
         x, z, y and E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached, which is 0: x is
         what the cohorts leave unexplained of the population, but at least what has left the window of a past that went
         on for ever (even if that was more active than the population can be); the unexplained rest at H.
+
+    Returns
+    -------
+    float
+        Mean interval between spikes at this potential, in bins.
     """
-    offset, curvature, leak = step.log_hazard_offset[k], step.curvature[k], step.leak[k]
-    r = step.refractory_bins[k]
-    L_a = integrated_hazard((1.0 - leak ** step.young_power[k]) * H - offset)
-    explained = 0.0
+    offset, curvature, leak = c[k, OFFSET], c[k, CURVATURE], c[k, LEAK]
+    w0, w1, size = c[k, WEIGHT_START], c[k, WEIGHT_END], c[k, SIZE]
+    r = int(c[k, REFRACTORY])
+    L_a = integrated_hazard((1.0 - c[k, YOUNG]) * H - offset)
+    explained, interval = 0.0, 0.0
     survival = 1.0
     L_start = 0.0
     for age in range(1, window + 1):
         j = window - age
         S[j] = survival
         L[j] = L_start
-        explained += survival * n
+        explained += survival * n[j]
+        interval += survival
         L_end = integrated_hazard(H - decay[j] * H - offset)
         if age < r:
             x = 0.0
         elif age == r:
-            x = step.weight_a[k] * L_a
+            x = c[k, WEIGHT_A] * L_a
         elif age == r + 1:
-            x = step.weight_b_start[k] * L_a + step.weight_b_end[k] * L_end
+            x = c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_end
         else:
-            x = step.weight_start * L_start * tilt(-curvature * decay[j] / leak * H)
-            x += step.weight_end * L_end * tilt(curvature * decay[j] * H)
+            x = w0 * L_start * tilt(-curvature * decay[j] / leak * H) + w1 * L_end * tilt(curvature * decay[j] * H)
         survival *= exp_falling(-x)
         L_start = L_end
     L_free = integrated_hazard(H - offset)
-    q = exp_falling(-(step.weight_start + step.weight_end) * L_free)
-    leaving = min(survival * n, step.n_neurons[k] * (1.0 - q))
-    free[0] = max(step.n_neurons[k] - explained, leaving / (1.0 - q + HARDLY_ANY))
+    q = exp_falling(-(w0 + w1) * L_free)
+    leaving = min(survival * mean, size * (1.0 - q))
+    free[0] = max(size - explained, leaving / (1.0 - q + HARDLY_ANY))
     free[1] = leaving * survival / (1.0 - q * q + HARDLY_ANY)
     free[2] = leaving * decay[0] * H / (1.0 - q * leak)
-    free[3], free[4] = step.weight_end * L_free, 0.0
+    free[3], free[4] = w1 * L_free, 0.0
+    return interval + survival / (1.0 - q + HARDLY_ANY)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
 def constants(step, windows):
-    """What `advance_population` needs of a `Step`, (K, N_CONSTANTS): numba counts references at every other access."""
-    K = windows.size
-    c = np.empty((K, N_CONSTANTS))
-    for k in range(K):
-        c[k, WINDOW], c[k, REFRACTORY], c[k, RELEASE] = windows[k], step.refractory_bins[k], step.release_bins[k]
-        c[k, OFFSET], c[k, LEAK], c[k, CURVATURE] = step.log_hazard_offset[k], step.leak[k], step.curvature[k]
-        c[k, SIZE], c[k, YOUNG] = step.n_neurons[k], step.leak[k] ** step.young_power[k]
-        c[k, RELEASE_SLOPE], c[k, PARTLY_RELEASED] = step.release_slope[k], step.partly_released[k]
-        c[k, WEIGHT_A], c[k, WEIGHT_B_START] = step.weight_a[k], step.weight_b_start[k]
-        c[k, WEIGHT_B_END] = step.weight_b_end[k]
-        c[k, WEIGHT_START], c[k, WEIGHT_END] = step.weight_start, step.weight_end
-        c[k, DECAY_ORIGIN], c[k, BIN_SIZE] = step.decay_origin[k], step.bin_size
+    """What `advance_population` needs of a `Step`, (…, K, N_CONSTANTS).
+
+    One array, because numba counts references at every access to one of many.
+    """
+    c = np.empty((*step.leak.shape, N_CONSTANTS))
+    for column, value in (
+        (WINDOW, windows), (REFRACTORY, step.refractory_bins), (OFFSET, step.log_hazard_offset), (LEAK, step.leak),
+        (RELEASE, step.release_bins), (CURVATURE, step.curvature), (SIZE, step.n_neurons),
+        (YOUNG, step.leak**step.young_power), (RELEASE_SLOPE, step.release_slope),
+        (PARTLY_RELEASED, step.partly_released), (WEIGHT_A, step.weight_a), (WEIGHT_B_START, step.weight_b_start),
+        (WEIGHT_B_END, step.weight_b_end), (WEIGHT_START, step.weight_start), (WEIGHT_END, step.weight_end),
+        (DECAY_ORIGIN, step.decay_origin), (BIN_SIZE, step.bin_size),
+    ):  # fmt: skip
+        c[..., column] = value
     return c
 
 
@@ -429,7 +442,7 @@ def expect_next(m, f, count, n_neurons, records):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def forward(
-    start, stop, n_history, windows, decay, n, stimulus, drive, H, release, step,
+    start, stop, n_history, windows, decay, n, stimulus, drive, H, release, step, c,
     S, L, free, expected, f, n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_L, tape_p, records,
 ):  # fmt: skip
     """Advance all populations over the bins [start, stop).
@@ -443,6 +456,7 @@ def forward(
     n, release : (K, n_history + T)
     stimulus, drive, H : (K, T), (K, T + 1), (K, T + 1)
         See `potential.forward`.
+    c : (K, N_CONSTANTS)
     S, L : (K, n_history + stop - start), updated
         Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
     free : (K, 5), updated
@@ -460,7 +474,6 @@ def forward(
     """
     K = windows.size
     n_unseen = h_unseen.shape[1]
-    c = constants(step, windows)
     delay_bins, u_rest, tau_m, feedback, feedback_gap = (
         step.delay_bins, step.u_rest, step.tau_m, step.feedback, step.feedback_gap
     )  # fmt: skip

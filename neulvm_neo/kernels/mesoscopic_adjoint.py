@@ -171,8 +171,8 @@ def retreat_free(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def stationary_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g_free, g_step):
-    """Adjoint of `stationary_cohorts`: from g_S, g_L (window,) and g_free (5,).
+def settled_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g_free, g_step):
+    """Adjoint of `settled_cohorts` where all counts are n: from g_S, g_L (window,) and g_free (5,).
 
     Adds to g_step; returns the gradients of H and n.
     """
