@@ -46,6 +46,9 @@ class Observation:
         External drive R·I.
     history_rate : numpy.ndarray, shape (K,), Hz
         Constant activity of the populations before the first bin.
+    start : histories.Starts, optional
+        State at the first bin (of one history, M = 1), instead of the one that `history_rate` leads to. It is given:
+        no gradient passes through it.
     """
 
     spikes: tuple
@@ -53,6 +56,7 @@ class Observation:
     n_bins: int
     stimulus: np.ndarray
     history_rate: np.ndarray
+    start: object | None = None
 
     @classmethod
     def from_counts(cls, counts, labels, n_populations, history_rate, stimulus=None):
@@ -115,7 +119,7 @@ def joint(
     window : int or numpy.ndarray of int, shape (K,), optional
         Cohort ages tracked one by one, in bins; default `discretization.age_windows`. Keep it fixed while optimising.
     density : {"binomial", "gaussian", "noise"}
-        p(n_t | past): Binomial(N, n̄/N); N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the
+        p(n_t | past): the spikes of the q recorded neurons plus Binomial(N - q, n̄/N) of the others; N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the
         first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
         noise ξ in n = n̄ + √v ξ and does not reward silencing the activity. ``"deviance"`` is the binomial relative to
         its value at n̄ = n, that is without the share -½ log(2π n (1 - n/N)) that does not know n̄: the same noise-space
@@ -149,7 +153,7 @@ def joint(
         sweep.variance.T,
         g_n=g_counts[:, sweep.n_history :].T,
         g_parameters=discretization.pull_back(g_step, parameters, bin_size, scheme),
-        g_history_rate=g_counts[:, : sweep.n_history].sum(axis=1) * per_hz,
+        g_history_rate=g_counts[:, : sweep.n_history].sum(axis=1) * (per_hz if observation.start is None else 0.0),
         g_stimulus=g_stimulus.T,
     )
 
@@ -218,8 +222,21 @@ class _Sweep:
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
         self.constants = mesoscopic.constants(step, self.windows)
         self.counts = np.empty((K, B + T))
-        self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
+        self.given = observation.start
+        if self.given is None:
+            self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
+        else:
+            if self.given.n.shape != (1, K, B):
+                raise ValueError(
+                    f"the start of the observation holds {self.given.n.shape[2]} ages, expected the window's {B}."
+                )
+            self.counts[:, :B] = self.given.n[0]
         self.counts[:, B:] = np.asarray(n).T
+        self.n_spikes, n_observed = np.zeros((K, T)), np.zeros(K)
+        for times, k in zip(observation.spikes, observation.labels, strict=True):
+            self.n_spikes[k, times] += 1.0
+            n_observed[k] += 1.0
+        self.n_others = np.maximum(step.n_neurons - n_observed, 0.0)
         self.stimulus = np.ascontiguousarray(observation.stimulus.T, dtype=float)
         self.current, self.drive, self.H = np.empty((K, T + 1)), np.empty((K, T + 1)), np.empty((K, T + 1))
         self.release = np.empty((K, B + T))
@@ -238,15 +255,22 @@ class _Sweep:
 
     def forward(self):
         step, B, K = self.step, self.n_history, len(self.windows)
+        if self.given is None:
+            potential.rest(self.counts, self.stimulus, step, self.current, self.H)
+        else:
+            self.current[:, 0], self.H[:, 0] = self.given.current[0], self.given.H[0]
         potential.forward(self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.release)
         S, L, free = np.ones((K, B)), np.zeros((K, B)), np.empty((K, 5))
-        for k, window in enumerate(self.windows):
+        for k, window in enumerate(self.windows if self.given is None else ()):
             own = slice(B - window, B)
             mesoscopic.settled_cohorts(
                 k, self.constants, window, self.decay[k, :window], self.H[k, 0], self.counts[k, own],
                 self.counts[k, 0], S[k, own], L[k, own], free[k],
             )  # fmt: skip
-        state = (S, L, free, self.counts[:, 0].copy(), np.ones(K))
+        if self.given is not None:
+            S[:], L[:], free[:] = self.given.S[0], self.given.L[0], self.given.free[0]
+        expected = self.current[:, 0] * step.n_neurons * step.bin_size
+        state = (S, L, free, expected, np.ones(K))
         part_a = part_b = 0.0
         for start, stop in self.stretches:
             self.checkpoints.append(state)
@@ -278,12 +302,24 @@ class _Sweep:
         return S[:, rows:].copy(), L[:, rows:].copy(), free, expected, f
 
     def _density(self, start, stop):
-        here, B = slice(start, stop), self.n_history
+        """log p of a stretch's counts, and its derivatives by n̄, v and n, (K, bins)."""
+        here, B, N = slice(start, stop), self.n_history, self.step.n_neurons
+        arguments = [self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T]
+        if self.density != "binomial":
+            value, *gradients = log_density(*arguments, N, self.step.bin_size, self.density)
+            return value, *(np.ascontiguousarray(g.T) for g in gradients)
+        # the recorded neurons have their own likelihood, so the mesoscopic one is that of the others
+        some = self.n_others > 0
+        share = (self.n_others / N)[some]
+        counts, n_bar, variance = (value[:, some] for value in arguments)
+        counts = np.maximum(counts - self.n_spikes[some, here].T, 0.0)
         value, *gradients = log_density(
-            self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T,
-            self.step.n_neurons, self.step.bin_size, self.density,
-        )  # fmt: skip
-        return value / self.temperature, *(np.ascontiguousarray(g.T) / self.temperature for g in gradients)
+            counts, n_bar * share, variance * share, self.n_others[some], self.step.bin_size, self.density
+        )
+        filled = [np.zeros((len(N), stop - start)) for _ in gradients]
+        for whole, gradient, factor in zip(filled, gradients, (share, share, 1.0), strict=True):
+            whole[some] = (gradient * factor).T
+        return value, *filled
 
     def _recorded(self, start, stop, adjoint=None):
         """Part a of a stretch; with `adjoint`, a function of (k, spikes, arrays), what that makes of every neuron."""
@@ -318,7 +354,7 @@ class _Sweep:
             state = self._retreat(start, stop, state)
         S, L, free, *_ = self.checkpoints[0]
         g_S, g_L, g_free, g_expected, _ = state
-        for k, window in enumerate(self.windows):
+        for k, window in enumerate(self.windows if self.given is None else ()):
             own = slice(B - window, B)
             g_H, g_n = mesoscopic_adjoint.settled_adjoint(
                 k, step, window, self.decay[k, :window], self.decay_slope[k, :window], self.H[k, 0], self.counts[k, 0],
@@ -328,7 +364,7 @@ class _Sweep:
             self.g_counts[k, 0] += g_n + g_expected[k]
         potential.adjoint(
             self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.g_drive, self.g_H,
-            self.g_release, self.g_counts, self.g_stimulus, self.g_step,
+            self.g_release, self.g_counts, self.g_stimulus, self.g_step, self.given is None,
         )  # fmt: skip
         return self.g_step, self.g_counts, self.g_stimulus
 

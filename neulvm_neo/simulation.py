@@ -174,7 +174,7 @@ def simulate_mesoscopic(
     nobody = Observation((), np.zeros(0, dtype=np.int64), len(drive), drive, rate)
     run = particle_filter(
         parameters_of(circuit), nobody, rate[None, :], bin_size=grid.bin_size, rng=generator_from(random_state),
-        scheme=scheme, n_particles=1,
+        scheme=scheme, n_particles=1, clusters=False,
     )  # fmt: skip
     n, n_bar = run.n[grid.warm_up :], run.n_bar[grid.warm_up :]
     return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, n_bar=n_bar)

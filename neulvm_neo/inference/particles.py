@@ -1,8 +1,9 @@
 """Particle filter.
 
-Log p(y | θ) with its Monte-Carlo error, smoothed activity, and sampled trajectories of the hidden counts.
+Log p(y | θ) with its Monte-Carlo error, smoothed activity with bands, and sampled trajectories of the hidden counts.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from .. import discretization
 from ..kernels import mesoscopic, particles
 from ..likelihood import FLOOR_RATE
+from ..results import BAND_LEVEL
+from . import histories as random_histories
 
 # Cohorts swept at once in single precision; see `discretization.LANES`.
 LANES = 32
@@ -18,6 +21,9 @@ LANES = 32
 MEMORY = 5.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12
+# How a trial began is what particles know least about: in the first `EARLY_INTERVALS` mean intervals between spikes of
+# a neuron, there are `MORE_EARLY` times as many of them.
+EARLY_INTERVALS, MORE_EARLY = 3.0, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,24 +34,28 @@ class FilterResult:
     ----------
     log_increments : numpy.ndarray, shape (n_bins,)
         log p(y_t | y_<t), in nats; their sum is log p(y | θ).
-    n : numpy.ndarray, shape (n_bins, K)
-        Posterior mean of the counts given the spikes up to `LAG` later.
-    n_std : numpy.ndarray, shape (n_bins, K)
-        Posterior standard deviation.
+    predicted : numpy.ndarray, shape (n_bins, n_observed)
+        p(y_ti = 1 | y_<t), for every recorded neuron.
+    n, n_std, n_lower, n_upper : numpy.ndarray, shape (n_bins, K)
+        Posterior mean, standard deviation and ends of the band of level `results.BAND_LEVEL` of the counts given the
+        spikes up to `LAG` later.
     n_bar : numpy.ndarray, shape (n_bins, K)
         Expected count given the past spikes.
     paths : numpy.ndarray, shape (n_paths, n_bins, K)
         Trajectories of the counts drawn from p(n | y, θ).
-    path_histories : numpy.ndarray of int, shape (n_paths,)
-        Row of `histories` that each trajectory started from.
+    path_histories : histories.Histories
+        What each trajectory started from.
     """
 
     log_increments: np.ndarray
+    predicted: np.ndarray
     n: np.ndarray
     n_std: np.ndarray
+    n_lower: np.ndarray
+    n_upper: np.ndarray
     n_bar: np.ndarray
     paths: np.ndarray
-    path_histories: np.ndarray
+    path_histories: random_histories.Histories
 
     @property
     def log_likelihood(self):
@@ -64,6 +74,7 @@ def particle_filter(
     n_particles=1000,
     window=None,
     n_paths=0,
+    clusters=True,
     resample_below=0.5,
 ):
     """Bootstrap filter over one trial.
@@ -72,15 +83,18 @@ def particle_filter(
     ----------
     parameters : Parameters
     observation : Observation
-        Its `history_rate` is not used; every particle draws its own row of `histories`.
+        Its `history_rate` is not used; every particle draws its own history.
     histories : numpy.ndarray, shape (M, K), Hz
-        Possible activities before the first bin, equally likely a priori.
+        Possible mean activities before the first bin, equally likely a priori; see `histories.draw`.
     bin_size : float, s
     rng : numpy.random.Generator
     n_particles : int
-        The Monte-Carlo error of log p falls as 1/√n_particles (its variance as 1/n_particles).
+        The Monte-Carlo error of log p falls as 1/√n_particles (its variance as 1/n_particles). The beginning of the
+        trial has `MORE_EARLY` times as many.
     n_paths : int
         Trajectories to draw (needs memory for n_bins × n_particles × K counts).
+    clusters : bool
+        Whether the populations may have been in clusters before the trial.
     resample_below : float
         Systematic resampling when the effective sample size falls below this fraction.
 
@@ -89,44 +103,16 @@ def particle_filter(
     FilterResult
     """
     step = discretization.discretize(parameters, bin_size, scheme)
-    T, K, P = observation.n_bins, len(step.n_neurons), int(n_particles)
-    if window is None:
-        window = age_windows(step)
-    windows = np.broadcast_to(window, K).astype(np.int64)
-    windows = np.maximum(windows, step.refractory_bins + 2)
-    length = max(int(windows.max()), int(step.delay_bins.max()) + 2)
-    decay = discretization.decay_table(step, windows)[0]
-    # enough different histories to represent the prior, few enough to prepare quickly
-    rows = rng.choice(len(histories), size=min(len(histories), 64), replace=False)
-    start = _stationary_states(
-        np.asarray(histories, dtype=float)[rows], observation.stimulus[0], step, windows, decay, length
-    )
-    spiking = np.zeros((T, len(observation.spikes)), dtype=bool)
-    for i, times in enumerate(observation.spikes):
-        spiking[times, i] = True
-    log_increments = np.empty(T)
-    mean, mean_square, mean_n_bar = np.empty((T, K)), np.empty((T, K)), np.empty((T, K))
-    kept = T if n_paths else 0
-    path_n, path_ancestor = np.empty((kept, P, K), dtype=np.float32), np.empty((kept, P), dtype=np.int32)
-    weights = np.empty(P)
-    first = rng.integers(len(rows), size=P)
-    particles.bootstrap(
-        rng, spiking, observation.labels, np.ascontiguousarray(observation.stimulus, dtype=float), step, windows,
-        decay.astype(particles.CELL),
-        FLOOR_RATE * step.n_neurons * bin_size, first, *start, min(int(round(LAG / bin_size)), length - 1),
-        resample_below, log_increments, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
-    )  # fmt: skip
-    paths, path_first = np.empty((n_paths, T, K)), np.empty(n_paths, dtype=np.int64)
-    if n_paths:
-        particles.trace_paths(path_n, path_ancestor, rng.choice(P, size=n_paths, p=weights), paths, path_first)
-        path_first = rows[first[path_first]]
-    n_std = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
-    return FilterResult(log_increments, mean, n_std, mean_n_bar, paths, path_first)
-
-
-def age_windows(step):
-    """Ages that a filter tracks one by one when it is not told, per population; see `discretization.age_windows`."""
-    return discretization.age_windows(step, MEMORY, lanes=LANES)
+    run = Run(step, observation, window=window, rng=rng, resample_below=resample_below)
+    n_particles = int(n_particles)
+    early = early_bins(histories, bin_size, observation.n_bins) if observation.spikes else 0
+    run.begin(MORE_EARLY * n_particles if early else n_particles, histories, clusters=clusters)
+    if early:
+        run.advance(early, keep_paths=n_paths > 0)
+        run.thin(n_particles)
+    run.advance(observation.n_bins, keep_paths=n_paths > 0)
+    paths, path_histories = run.draw_paths(n_paths)
+    return run.result(paths, path_histories)
 
 
 def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs=2, **settings):
@@ -154,16 +140,197 @@ def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs
     return float(value), float(np.sqrt(variance))
 
 
-def _stationary_states(histories, stimulus, step, windows, decay, length):
-    """Counts, potentials and cohorts (n, H, S, L, free) after a constant past at each of the `histories` (M, K) Hz."""
-    M, K = histories.shape
-    n = histories * step.n_neurons * step.bin_size
-    H = step.u_rest + stimulus + step.tau_m * (histories @ step.J.T)
-    S, L, free = np.ones((M, K, length)), np.zeros((M, K, length)), np.zeros((M, K, 5))
-    for m in range(M):
-        for k, window in enumerate(windows):
-            own = slice(length - window, length)
-            mesoscopic.stationary_cohorts(
-                k, step, window, decay[k, :window], H[m, k], n[m, k], S[m, k, own], L[m, k, own], free[m, k]
-            )
-    return n, H, S, L, free
+def age_windows(step):
+    """Ages that a filter tracks one by one when it is not told, per population; see `discretization.age_windows`."""
+    return discretization.age_windows(step, MEMORY, lanes=LANES)
+
+
+def early_bins(histories, bin_size, n_bins):
+    """Bins at the beginning of a trial that get more particles; 0 if they would be most of the trial."""
+    interval = 1.0 / max(float(np.mean(histories)), 1e-6)
+    bins = math.ceil(EARLY_INTERVALS * interval / bin_size)
+    return bins if 2 * bins < n_bins else 0
+
+
+class Run:
+    """A cloud of particles on its way through one trial.
+
+    `begin`, then `advance` to a bin (in one or several calls, with `thin` or new parameters between), then `result`.
+
+    Parameters
+    ----------
+    step : discretization.Step
+        Of one set of parameters for all particles, or of many, with an axis in front.
+    observation : Observation
+    window : int or numpy.ndarray of int, shape (K,), optional
+    rng : numpy.random.Generator
+    resample_below : float
+    reference : numpy.ndarray, shape (n_bins, K), optional
+        Counts that the first particle is to have: conditional SMC with ancestor sampling.
+    horizon : int
+        Bins to look ahead for ancestors of the reference.
+    """
+
+    def __init__(self, step, observation, *, window=None, rng, resample_below=0.5, reference=None, horizon=0):
+        self.rng, self.resample_below, self.observation = rng, resample_below, observation
+        T, K = observation.n_bins, step.leak.shape[-1]
+        if window is None:
+            windows = age_windows(step)
+            window = windows.reshape(-1, K).max(axis=0)
+        windows = np.broadcast_to(window, K).astype(np.int64)
+        self.windows = np.maximum(windows, step.refractory_bins + 2)
+        self.length = max(int(self.windows.max()), int(step.delay_bins.max()) + 2)
+        self.trial = _trial_of(observation, step)
+        self.bin_size = step.bin_size
+        self.lag = min(int(round(LAG / step.bin_size)), self.length - 1)
+        self.adopt(step)
+        n_observed = len(observation.spikes)
+        self.log_increments, self.predicted = np.empty(T), np.empty((T, n_observed))
+        self.mean, self.mean_square, self.mean_n_bar = np.empty((T, K)), np.empty((T, K)), np.empty((T, K))
+        self.lower, self.upper = np.empty((T, K)), np.empty((T, K))
+        self.reference = np.empty((0, K)) if reference is None else np.ascontiguousarray(reference, dtype=float)
+        self.horizon = int(horizon)
+        self.next_bin, self.phases = 0, []
+
+    def adopt(self, step):
+        """Take over the coefficients of `step` (the same number of sets as particles, or one)."""
+        self.co = coefficients(step, self.windows, self.length)
+
+    @property
+    def cloud(self):
+        """The particles."""
+        return self.clouds[self.clock[particles.SWAPS] % 2]
+
+    def begin(self, n_particles, rates, clusters=True):
+        """Draw every particle's history; `rates` as the `histories` of `particle_filter`."""
+        n_sets = self.co.leak.shape[0]
+        set_of = np.zeros(n_particles, dtype=np.int64) if n_sets == 1 else np.arange(n_particles)
+        self.histories = random_histories.draw(self.rng, rates, n_particles, self.bin_size, clusters)
+        starts = random_histories.settle(self.histories, self.co.c, self.co.decay, set_of, self.windows)
+        self._make_room(n_particles)
+        cloud, rows, length = self.cloud, n_particles * len(self.windows), self.length
+        for name in ("n", "S", "L"):
+            getattr(cloud, name)[:, :length] = getattr(starts, name).reshape(rows, length)
+        cloud.free[:], cloud.H[:] = starts.free.reshape(rows, -1), starts.H.ravel()
+        cloud.release[:] = cloud.H[:, None]
+        cloud.current[:], cloud.f[:] = starts.current.ravel(), 1.0
+        cloud.expected[:] = (starts.current * self.trial.n_neurons * self.bin_size).ravel()
+        cloud.set_of[:] = set_of
+
+    def advance(self, stop, *, keep_paths=False, pause=False):
+        """Go on to bin `stop`, or with `pause` to the end of the first bin in which particles were resampled."""
+        kept, P, K = (stop - self.next_bin if keep_paths else 0), self.weights.size, len(self.windows)
+        path_n, path_ancestor = np.empty((kept, P, K), dtype=np.float32), np.empty((kept, P), dtype=np.int32)
+        swapped = self.clock[particles.SWAPS] % 2
+        here, there = self.clouds[swapped], self.clouds[1 - swapped]
+        start = self.next_bin
+        self.next_bin = particles.advance(
+            self.rng, start, stop, pause, here, there, self.beyond, self.co, self.trial, self.reference, self.horizon,
+            self.resample_below, 0.5 * (1.0 - BAND_LEVEL), self.lag, self.weights, self.clock, self.log_increments,
+            self.predicted, self.mean, self.mean_square, self.lower, self.upper, self.mean_n_bar, path_n, path_ancestor,
+        )  # fmt: skip
+        if keep_paths:
+            self.phases.append((start, self.next_bin, path_n, path_ancestor))
+
+    def thin(self, n_particles):
+        """Go on with fewer (or more) particles."""
+        ancestors = np.empty(n_particles, dtype=np.int64)
+        particles.systematic_resample(self.weights, self.rng.random(), ancestors)
+        before, off = self.cloud, int(self.clock[particles.FIRST])
+        self._make_room(n_particles)
+        self.clock[particles.FIRST] = off
+        particles.copy_particles(before, ancestors, off, self.cloud)
+        self.phases.append(ancestors)
+
+    def draw_paths(self, n_paths):
+        """Trajectories of the counts (n_paths, T, K), and the history of each."""
+        paths = np.empty((n_paths, self.next_bin, len(self.windows)))
+        last = self.rng.choice(self.weights.size, size=n_paths, p=self.weights)
+        for phase in reversed(self.phases) if n_paths else ():
+            if isinstance(phase, np.ndarray):
+                last = phase[last]
+                continue
+            start, stop, path_n, path_ancestor = phase
+            first = np.empty(n_paths, dtype=np.int64)
+            particles.trace_paths(path_n, path_ancestor, last, paths[:, start:stop], first)
+            last = first
+        return paths, self.histories.of(last)
+
+    def result(self, paths, path_histories):
+        """What the pass has found out, as a FilterResult."""
+        n_std = np.sqrt(np.maximum(self.mean_square - self.mean**2, 0.0))
+        return FilterResult(
+            self.log_increments, self.predicted, self.mean, n_std, self.lower, self.upper, self.mean_n_bar, paths,
+            path_histories,
+        )  # fmt: skip
+
+    def _make_room(self, n_particles):
+        conditional = self.reference.shape[0] > 0
+        sizes = (n_particles, n_particles, n_particles if conditional else 0)
+        *self.clouds, self.beyond = (_empty_cloud(P, self.trial, self.length) for P in sizes)
+        self.clock = np.zeros(particles.N_CLOCK, dtype=np.int64)
+        self.weights = np.full(n_particles, 1.0 / n_particles)
+
+
+def coefficients(step, windows, length):
+    """What the kernel needs of a `Step`, whose fields may have an axis of sets in front."""
+    K = len(windows)
+    M = step.leak.size // K
+    c = mesoscopic.constants(step, windows)
+    decay = np.zeros((M * K, length), dtype=particles.CELL)
+    table = discretization.decay_table(step, windows)[0].reshape(M * K, -1)
+    decay[:, : table.shape[1]] = table
+
+    def sets(value, *shape):
+        return np.ascontiguousarray(np.broadcast_to(value, (M, *shape)), dtype=float)
+
+    vectors = (step.u_rest, step.tau_m, step.leak, step.leak**step.release_fraction, step.synaptic_decay)
+    matrices = (step.J, step.by_current, step.by_before, step.by_now, step.release_by_current,
+                step.release_by_before, step.release_by_now, step.feedback)  # fmt: skip
+    return particles.Coefficients(
+        c.reshape(M * K, -1),
+        decay,
+        *(sets(value, K) for value in (*vectors, step.arrive_before, step.arrive_now)),
+        *(sets(value, K, K) for value in matrices),
+    )
+
+
+def _trial_of(observation, step):
+    T, labels = observation.n_bins, np.asarray(observation.labels, dtype=np.int64)
+    K, n_observed = step.leak.shape[-1], len(observation.spikes)
+    spiking = np.zeros((T, n_observed), dtype=bool)
+    for i, times in enumerate(observation.spikes):
+        spiking[times, i] = True
+    bins = np.where(spiking, np.arange(T)[:, None], -1)
+    last_spike = np.full((T, n_observed), -1)
+    if T > 1 and n_observed:
+        last_spike[1:] = np.maximum.accumulate(bins, axis=0)[:-1]
+    member = labels[:, None] == np.arange(K)
+    n_neurons = np.array(step.n_neurons, dtype=float)
+    n_others = np.maximum(np.rint(n_neurons).astype(np.int64) - member.sum(axis=0), 0)
+    return particles.Trial(
+        spiking,
+        last_spike,
+        labels,
+        np.ascontiguousarray(observation.stimulus, dtype=float),
+        ((last_spike < 0).astype(float) @ member) > 0,
+        (spiking.astype(float) @ member).astype(np.int64),
+        n_neurons,
+        n_others,
+        np.asarray(step.delay_bins),
+        FLOOR_RATE * n_neurons * step.bin_size,
+        step.bin_size,
+    )
+
+
+def _empty_cloud(n_particles, trial, length):
+    rows = n_particles * len(trial.n_neurons)
+    cells = (np.zeros((rows, 2 * length), dtype=particles.CELL) for _ in range(4))
+    return particles.Cloud(
+        *cells,
+        np.zeros((rows, 5)),
+        np.zeros((rows, mesoscopic.N_RECORDS)),
+        *(np.zeros(rows) for _ in range(5)),
+        np.zeros((n_particles, len(trial.labels))),
+        np.zeros(n_particles, dtype=np.int64),
+    )

@@ -1,13 +1,17 @@
-"""Bootstrap particle filter on the mesoscopic state: all particles advance through one trial in one compiled loop.
+"""Particle filter on the mesoscopic state: all particles advance through one trial in one compiled loop.
 
 A particle holds, per population, its recent cohorts (count n, survival S, hazard L, potential at release), the free
 neurons' sums, the filtered activity I and the never-reset potential H (see `mesoscopic`). In bin t it is weighted by
-the probability of the recorded spikes, then draws its own n_t ~ Binomial(N, n̄_t/N). Rows of the cohort arrays are
-particle · K + population, for the generations before and after resampling one above the other; columns slide in a
-buffer longer than the window, the oldest cohort first.
+the probability of the recorded spikes, then draws what the others do: the recorded neurons are members of their
+populations, so n_t is their spikes plus Binomial(N - q, n̄_t/N).
+
+Particles may have parameters of their own: everything that depends on parameters is kept by sets, and every particle
+knows its set. Rows of the state are particle · K + population, rows of the coefficients set · K + population. Columns
+of the cohort arrays slide in a buffer twice as long as the window, the oldest cohort first.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,7 +23,6 @@ from .mesoscopic import (
     DECAY_ORIGIN,
     LARGEST_CORRECTION,
     LEAK,
-    N_RECORDS,
     OFFSET,
     REFRACTORY,
     RELEASE,
@@ -32,7 +35,6 @@ from .mesoscopic import (
     WEIGHT_START,
     YOUNG,
     advance_population,
-    constants,
     expect_next,
     tilt,
 )  # fmt: skip
@@ -40,20 +42,88 @@ from .observed import CERTAINTY, CONTAMINATION_RATE
 
 # Cells of the particles: rounded by 6e-8, far below the Monte-Carlo error, at half the traffic between the caches.
 CELL = np.float32
+# columns of `potentials`
+MU, H_END, GAP_END, H_UNSEEN, N_POTENTIALS = range(5)
+# entries of `clock`: first column of the cohorts' window, swaps of the two clouds so far, bins resampled so far
+FIRST, SWAPS, N_CLOCK = range(3)
+
+
+class Cloud(NamedTuple):
+    """State of P particles at the left edge of a bin."""
+
+    n: np.ndarray  # (P K, 2 length) float32, as are the next three
+    S: np.ndarray
+    L: np.ndarray
+    release: np.ndarray  # mV
+    free: np.ndarray  # (P K, 5)
+    due: np.ndarray  # (P K, N_RECORDS)
+    H: np.ndarray  # (P K,) mV
+    current: np.ndarray  # (P K,) Hz
+    expected: np.ndarray  # (P K,)
+    f: np.ndarray  # (P K,)
+    n_bar: np.ndarray  # (P K,)
+    at_release: np.ndarray  # (P, n_observed) mV, of the last spike of every recorded neuron
+    set_of: np.ndarray  # (P,) int
+
+
+class Coefficients(NamedTuple):
+    """`discretization.Step` of M sets of parameters, as far as it concerns particles."""
+
+    c: np.ndarray  # (M K, N_CONSTANTS)
+    decay: np.ndarray  # (M K, length) float32
+    u_rest: np.ndarray  # (M, K), as are the next six
+    tau_m: np.ndarray
+    leak: np.ndarray
+    kept: np.ndarray  # γ^release_fraction
+    synaptic_decay: np.ndarray
+    arrive_before: np.ndarray
+    arrive_now: np.ndarray
+    J: np.ndarray  # (M, K, K), as are the rest
+    by_current: np.ndarray
+    by_before: np.ndarray
+    by_now: np.ndarray
+    release_by_current: np.ndarray
+    release_by_before: np.ndarray
+    release_by_now: np.ndarray
+    feedback: np.ndarray
+
+
+class Trial(NamedTuple):
+    """Recorded spikes, and what is the same for all particles."""
+
+    spiking: np.ndarray  # (T, n_observed) bool
+    last_spike: np.ndarray  # (T, n_observed) int: bin of the last spike before, or -1
+    labels: np.ndarray  # (n_observed,) int
+    stimulus: np.ndarray  # (T, K) mV
+    unseen: np.ndarray  # (T, K) bool: somebody has not fired before
+    n_spikes: np.ndarray  # (T, K) int, of the recorded neurons
+    n_neurons: np.ndarray  # (K,) float
+    n_others: np.ndarray  # (K,) int, neurons that were not recorded
+    delay_bins: np.ndarray  # (K,) int
+    floor: np.ndarray  # (K,): smallest expected count
+    bin_size: float
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def systematic_resample(weights, u, ancestors):
-    """Ancestor of every particle by systematic resampling with one uniform number `u`; `weights` sum to 1."""
-    n_particles = weights.size
+    """Ancestor of every new particle by systematic resampling with one uniform number `u`; `weights` sum to 1."""
+    n_new = ancestors.size
     total = weights[0]
     i = 0
-    for p in range(n_particles):
-        position = (p + u) / n_particles
-        while position > total and i < n_particles - 1:
+    for p in range(n_new):
+        position = (p + u) / n_new
+        while position > total and i < weights.size - 1:
             i += 1
             total += weights[i]
         ancestors[p] = i
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def multinomial_resample(rng, weights, ancestors):
+    """Ancestor of every particle but the first, independently of each other."""
+    cumulative = np.cumsum(weights)
+    for p in range(1, ancestors.size):
+        ancestors[p] = min(np.searchsorted(cumulative, rng.random() * cumulative[-1]), weights.size - 1)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -79,148 +149,284 @@ def recorded_hazard(age, at_release, H_start, H_end, gap_end, mu, k, c):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def bootstrap(
-    rng, spiking, labels, stimulus, step, windows, decay, floor,
-    first_history, history_n, history_H, history_S, history_L, history_free, lag, resample_below,
-    log_increment, mean, mean_square, mean_n_bar, path_n, path_ancestor, weights,
+def expect(cloud, co, trial, t, own, potentials, unread):
+    """Potentials and expected counts of bin t, whose cohorts go to the column `own`: fills `potentials`, cloud.n_bar.
+
+    Cohorts and free neurons are advanced. `unread` is a row of scratch.
+    """
+    n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
+    n_bar, set_of = cloud.n_bar, cloud.set_of
+    S, L, release, free, due, correction = cloud.S, cloud.L, cloud.release, cloud.free, cloud.due, cloud.f
+    c, decay = co.c, co.decay
+    u_rest, tau_m, leak, J = co.u_rest, co.tau_m, co.leak, co.J
+    synaptic_decay, arrive_before, arrive_now = co.synaptic_decay, co.arrive_before, co.arrive_now
+    by_current, by_before, by_now = co.by_current, co.by_before, co.by_now
+    delay, stimulus, unseen, floor, n_neurons = (
+        trial.delay_bins, trial.stimulus, trial.unseen, trial.floor, trial.n_neurons
+    )  # fmt: skip
+    K = delay.size
+    per_spike = 1.0 / (n_neurons * trial.bin_size)
+    before, now, current_end = np.empty(K), np.empty(K), np.empty(K)
+    for p in range(set_of.size):
+        first, q = p * K, set_of[p]
+        for b in range(K):
+            i = first + b
+            before[b] = n[i, own - delay[b] - 1] * per_spike[b]
+            now[b] = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
+            current_end[b] = (
+                synaptic_decay[q, b] * current[i] + arrive_before[q, b] * before[b] + arrive_now[q, b] * now[b]
+            )
+        for k in range(K):
+            i = first + k
+            external = u_rest[q, k] + stimulus[t, k]
+            start, end, potential = 0.0, 0.0, leak[q, k] * H[i] + (1.0 - leak[q, k]) * external
+            for b in range(K):
+                start += J[q, k, b] * current[first + b]
+                end += J[q, k, b] * current_end[b]
+                potential += (
+                    by_current[q, k, b] * current[first + b] + by_before[q, k, b] * before[b] + by_now[q, k, b] * now[b]
+                )
+            mu = external + tau_m[q, k] * start
+            gap_end = external + tau_m[q, k] * end - potential
+            expectation, _, h_unseen = advance_population(
+                i, q * K + k, 0, i, t, own, 0, 0, mu, H[i], potential, gap_end, correction[i], unseen[t, k], True, c,
+                n, S, L, release, decay, free, unread, unread, unread, due,
+            )  # fmt: skip
+            n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
+            potentials[i, MU], potentials[i, H_END] = mu, potential
+            potentials[i, GAP_END], potentials[i, H_UNSEEN] = gap_end, h_unseen
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
+    """Add log p(y_t | particle) to `log_weight` (P,).
+
+    If `predicted` (n_observed,) is not empty, it is filled with the recorded neurons' probabilities to fire: the means
+    over the particles by `weights`.
+    """
+    c, set_of, H, at_release = co.c, cloud.set_of, cloud.H, cloud.at_release
+    labels, K = trial.labels, trial.delay_bins.size
+    contamination = CONTAMINATION_RATE * trial.bin_size
+    log_contamination = log_one_minus_exp(contamination)
+    for o in range(labels.size):
+        k = labels[o]
+        spike = trial.spiking[t, o]
+        last = trial.last_spike[t, o]
+        probability = 0.0
+        for p in range(set_of.size):
+            i = p * K + k
+            if last < 0:
+                h = min(max(potentials[i, H_UNSEEN], contamination), CERTAINTY)
+                value = math.log(h) if spike else math.log1p(-h)
+            else:
+                x = recorded_hazard(
+                    t - last, at_release[p, o], H[i], potentials[i, H_END], potentials[i, GAP_END],
+                    potentials[i, MU], set_of[p] * K + k, c,
+                )  # fmt: skip
+                if x < 0.0:
+                    value = log_contamination if spike else -contamination
+                else:
+                    value = log_one_minus_exp(x) if spike else -x
+            log_weight[p] += value
+            if predicted.size > 0:
+                probability += weights[p] * (math.exp(value) if spike else -math.expm1(value))
+        if predicted.size > 0:
+            predicted[o] = probability
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def complete(cloud, co, trial, t, own):
+    """Finish bin t once its counts are known (in the column `own` of cloud.n): potentials at its end, corrections."""
+    n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
+    set_of, S, release, due, correction = cloud.set_of, cloud.S, cloud.release, cloud.due, cloud.f
+    at_release = cloud.at_release
+    c = co.c
+    u_rest, leak, kept, feedback = co.u_rest, co.leak, co.kept, co.feedback
+    synaptic_decay, arrive_before, arrive_now = co.synaptic_decay, co.arrive_before, co.arrive_now
+    by_current, by_before, by_now = co.by_current, co.by_before, co.by_now
+    release_by_current, release_by_before, release_by_now = (
+        co.release_by_current, co.release_by_before, co.release_by_now
+    )  # fmt: skip
+    delay, stimulus, labels, last_spike, spiking = (
+        trial.delay_bins, trial.stimulus, trial.labels, trial.last_spike, trial.spiking
+    )  # fmt: skip
+    K = delay.size
+    per_spike = 1.0 / (trial.n_neurons * trial.bin_size)
+    before, now = np.empty(K), np.empty(K)
+    for p in range(set_of.size):
+        first, q = p * K, set_of[p]
+        for b in range(K):
+            i = first + b
+            S[i, own] = 1.0
+            before[b] = n[i, own - delay[b] - 1] * per_spike[b]
+            now[b] = n[i, own - delay[b]] * per_spike[b]
+        for k in range(K):
+            i = first + k
+            external = u_rest[q, k] + stimulus[t, k]
+            at_end = leak[q, k] * H[i] + (1.0 - leak[q, k]) * external
+            at_birth = kept[q, k] * H[i] + (1.0 - kept[q, k]) * external
+            change = 0.0
+            for b in range(K):
+                activity = current[first + b]
+                at_end += by_current[q, k, b] * activity + by_before[q, k, b] * before[b] + by_now[q, k, b] * now[b]
+                at_birth += (
+                    release_by_current[q, k, b] * activity
+                    + release_by_before[q, k, b] * before[b]
+                    + release_by_now[q, k, b] * now[b]
+                )
+                if delay[b] == 0:
+                    change += feedback[q, k, b] * (n[first + b, own] - expected[first + b])
+            correction[i] = exp(min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION))
+            H[i] = at_end
+            R = int(c[q * K + k, RELEASE])
+            release[i, own - R] = at_birth
+            for o in range(labels.size):
+                if labels[o] == k:
+                    last = t if spiking[t, o] else last_spike[t, o]
+                    if last >= 0 and t - last == R:
+                        at_release[p, o] = at_birth
+        for k in range(K):
+            i = first + k
+            current[i] = synaptic_decay[q, k] * current[i] + arrive_before[q, k] * before[k] + arrive_now[q, k] * now[k]
+            expected[i] = expect_next(i, correction[i], n[i, own], c[q * K + k, SIZE], due)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def copy_particles(source, ancestors, off, target):
+    """Particle p of `target` becomes particle ancestors[p] of `source`; the window of the cohorts begins at `off`."""
+    K = source.H.size // source.set_of.size
+    length = source.n.shape[1] // 2
+    for p in range(ancestors.size):
+        target.at_release[p] = source.at_release[ancestors[p]]
+        target.set_of[p] = source.set_of[ancestors[p]]
+        for k in range(K):
+            i, a = p * K + k, ancestors[p] * K + k
+            target.H[i], target.current[i], target.n_bar[i] = source.H[a], source.current[a], source.n_bar[a]
+            target.expected[i], target.f[i] = source.expected[a], source.f[a]
+            target.free[i] = source.free[a]
+            target.due[i] = source.due[a]
+            for j in range(off, off + length):
+                target.n[i, j], target.S[i, j] = source.n[a, j], source.S[a, j]
+                target.L[i, j], target.release[i, j] = source.L[a, j], source.release[a, j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def slide(cloud, off):
+    """Move the window of the cohorts from column `off` to the front."""
+    length = cloud.n.shape[1] // 2
+    for i in range(cloud.H.size):
+        for j in range(length):
+            cloud.n[i, j], cloud.S[i, j] = cloud.n[i, off + j], cloud.S[i, off + j]
+            cloud.L[i, j], cloud.release[i, j] = cloud.L[i, off + j], cloud.release[i, off + j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _log_probability(count, expected, n_others, n_neurons):
+    """Log of Binomial(count | n_others, expected / n_neurons) without the binomial coefficient."""
+    p = expected / n_neurons
+    return count * math.log(p) + (n_others - count) * math.log1p(-p)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _ancestor_of_reference(
+    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, unread, log_future
+):
+    """A particle that the counts `reference` (T, K) from bin t on may continue (Lindsten, Jordan, Schön 2014).
+
+    Drawn with the probability of the particle times that of the reference, and of the recorded spikes under it, over
+    `horizon` bins: beyond, particles that have had the same counts so long predict the same.
+    """
+    K, length = trial.delay_bins.size, here.n.shape[1] // 2
+    copy_particles(here, np.arange(weights.size), off, beyond)
+    nothing = np.empty(0)
+    for p in range(weights.size):
+        log_future[p] = math.log(weights[p]) if weights[p] > 0.0 else -math.inf
+    for s in range(t, min(t + horizon, trial.spiking.shape[0])):
+        if off == length:
+            slide(beyond, off)
+            off = 0
+        own = off + length
+        if s > t:
+            expect(beyond, co, trial, s, own, potentials, unread)
+            weigh(beyond, co, trial, s, potentials, log_future, weights, nothing)
+        for p in range(weights.size):
+            for k in range(K):
+                i = p * K + k
+                others = reference[s, k] - trial.n_spikes[s, k]
+                log_future[p] += _log_probability(others, beyond.n_bar[i], trial.n_others[k], trial.n_neurons[k])
+                beyond.n[i, own] = reference[s, k]
+        complete(beyond, co, trial, s, own)
+        off += 1
+    largest = log_future.max()
+    total = 0.0
+    for p in range(weights.size):
+        log_future[p] = math.exp(log_future[p] - largest)
+        total += log_future[p]
+    u = rng.random() * total
+    for p in range(weights.size):
+        u -= log_future[p]
+        if u <= 0.0:
+            return p
+    return weights.size - 1
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def advance(
+    rng, start, stop, pause, here, there, beyond, co, trial, reference, horizon, resample_below, tail, lag, weights,
+    clock, log_increment, predicted, mean, mean_square, lower, upper, mean_n_bar, path_n, path_ancestor,
 ):  # fmt: skip
-    """Run the filter over one trial.
+    """Advance the filter from bin `start` up to bin `stop`.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-    spiking : (T, n_observed) bool
-    labels : (n_observed,) int
-    stimulus : (T, K), mV
-    step : discretization.Step
-    windows, decay
-        As in `mesoscopic.forward`; decay has as many columns as history_S.
-    floor : (K,)
-        Smallest expected count.
-    first_history : (n_particles,) int
-        Which of the histories below each particle starts from.
-    history_n, history_H : (n_histories, K); history_S, history_L : (n_histories, K, length);
-    history_free : (n_histories, K, 5)
-        Stationary states before the first bin, with the youngest cohort last.
-    lag : int
-        Fixed lag of the smoothed moments, in bins, below `length`.
+    pause : bool
+        Return after the first bin in which particles were resampled.
+    here, there, beyond : Cloud
+        The particles, room for resampling, and room for a look ahead (with `reference` only). The particles are in
+        `there` after an odd number of swaps, counted in `clock`.
+    co : Coefficients
+    trial : Trial
+    reference : (T, K), or empty
+        Counts that the first particle is to have (conditional SMC with ancestor sampling, Lindsten et al. 2014).
+    horizon : int
+        Bins to look ahead for its ancestors.
     resample_below : float
         Resample when the effective sample size falls below this fraction of the particles.
+    tail : float
+        Of the posterior below `lower`, and above `upper`.
+    lag : int
+        Fixed lag of the smoothed moments, in bins, below the length of the window.
+    weights : (P,), updated
+    clock : (N_CLOCK,) int, updated
     log_increment : (T,), filled
         log p(y_t | y_<t).
-    mean, mean_square, mean_n_bar : (T, K), filled
-        Fixed-lag smoothed moments of n, and the filtered mean of n̄.
-    path_n : (T, n_particles, K) float32 and path_ancestor : (T, n_particles) int32, filled if not empty
-        Counts, and the particle of bin t - 1 that each particle of bin t descends from.
-    weights : (n_particles,), filled
-        Weights after the last bin.
+    predicted : (T, n_observed), filled
+        p(y_ti = 1 | y_<t).
+    mean, mean_square, lower, upper, mean_n_bar : (T, K), filled
+        Fixed-lag smoothed moments and quantiles of n, and the filtered mean of n̄.
+    path_n : (≥ stop - start, P, K) float32 and path_ancestor : the same without K, int32, filled if not empty
+        Counts, and the particle of the bin before that each particle descends from; row 0 is bin `start`.
+
+    Returns
+    -------
+    int
+        The next bin.
     """
-    T, n_observed = spiking.shape
-    n_particles = weights.size
-    K, length = history_S.shape[1], history_S.shape[2]
-    rows = n_particles * K
-    capacity = 2 * length
-    keep_paths = path_n.shape[0] > 0
-    c = constants(step, windows)
-    delay, feedback = step.delay_bins, step.feedback
-    u_rest, tau_m, leak, J, n_neurons = step.u_rest, step.tau_m, step.leak, step.J, step.n_neurons
-    synaptic_decay, arrive_before, arrive_now = step.synaptic_decay, step.arrive_before, step.arrive_now
-    by_current, by_before, by_now = step.by_current, step.by_before, step.by_now
-    release_by_current, release_by_before, release_by_now = (
-        step.release_by_current, step.release_by_before, step.release_by_now
-    )  # fmt: skip
-    kept = leak**step.release_fraction
-    per_spike = 1.0 / (n_neurons * step.bin_size)
-    # the state of all particles, before and after resampling
-    n, S = np.zeros((2 * rows, capacity), dtype=CELL), np.ones((2 * rows, capacity), dtype=CELL)
-    L, release = np.zeros((2 * rows, capacity), dtype=CELL), np.zeros((2 * rows, capacity), dtype=CELL)
-    free, due = np.empty((2 * rows, 5)), np.empty((2 * rows, N_RECORDS))
-    H, current, n_bar = np.empty(2 * rows), np.empty(2 * rows), np.empty(2 * rows)
-    expected, f = np.empty(2 * rows), np.ones(2 * rows)
-    at_release = np.zeros((2 * n_particles, n_observed))
-    # scratch: potentials of the bin, h_unseen, tapes that nobody reads
-    mu, H_end, gap_end, h_unseen = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
-    unread = np.empty((1, length), dtype=CELL)
-    before, now, current_end = np.empty(K), np.empty(K), np.empty(K)
-    last_spike = np.full(n_observed, -1)
-    unseen = np.zeros(K, dtype=np.int64)
-    for i in range(n_observed):
-        unseen[labels[i]] += 1
-    log_weight = np.zeros(n_particles)
-    ancestors = np.arange(n_particles)
-    contamination = CONTAMINATION_RATE * step.bin_size
-    log_contamination = log_one_minus_exp(contamination)
-    for p in range(n_particles):
-        h = first_history[p]
-        weights[p] = 1.0 / n_particles
-        for k in range(K):
-            i = p * K + k
-            H[i] = history_H[h, k]
-            current[i] = history_n[h, k] * per_spike[k]
-            expected[i] = history_n[h, k]
-            free[i] = history_free[h, k]
-            n[i, :length] = history_n[h, k]
-            S[i, :length] = history_S[h, k]
-            L[i, :length] = history_L[h, k]
-            release[i, :] = history_H[h, k]
-    generation = 0
-    off = 0
-    for t in range(T):
-        own = off + length  # column of the cohort of bin t
-        base = generation * rows
-        # potentials and expected counts
-        for p in range(n_particles):
-            first = base + p * K
-            for b in range(K):
-                i = first + b
-                before[b] = n[i, own - delay[b] - 1] * per_spike[b]
-                now[b] = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
-                current_end[b] = synaptic_decay[b] * current[i] + arrive_before[b] * before[b] + arrive_now[b] * now[b]
-            for k in range(K):
-                i = first + k
-                scratch = p * K + k
-                external = u_rest[k] + stimulus[t, k]
-                start, end, potential = 0.0, 0.0, leak[k] * H[i] + (1.0 - leak[k]) * external
-                for b in range(K):
-                    start += J[k, b] * current[first + b]
-                    end += J[k, b] * current_end[b]
-                    potential += (
-                        by_current[k, b] * current[first + b] + by_before[k, b] * before[b] + by_now[k, b] * now[b]
-                    )
-                mu[scratch] = external + tau_m[k] * start
-                H_end[scratch] = potential
-                gap_end[scratch] = external + tau_m[k] * end - potential
-                expectation, _, h_unseen[scratch] = advance_population(
-                    i, k, 0, i, t, own, 0, 0, mu[scratch], H[i], potential, gap_end[scratch], f[i],
-                    unseen[k] > 0, True, c, n, S, L, release, decay, free, unread, unread, unread, due,
-                )  # fmt: skip
-                n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
-        # weights: the recorded neurons
-        for o in range(n_observed):
-            k = labels[o]
-            spike = spiking[t, o]
-            last = last_spike[o]
-            if last < 0:
-                for p in range(n_particles):
-                    h = min(max(h_unseen[p * K + k], contamination), CERTAINTY)
-                    log_weight[p] += math.log(h) if spike else math.log1p(-h)
-            else:
-                for p in range(n_particles):
-                    i, scratch = base + p * K + k, p * K + k
-                    x = recorded_hazard(
-                        t - last, at_release[generation * n_particles + p, o], H[i], H_end[scratch], gap_end[scratch],
-                        mu[scratch], k, c,
-                    )  # fmt: skip
-                    if x < 0.0:
-                        log_weight[p] += log_contamination if spike else -contamination
-                    else:
-                        log_weight[p] += log_one_minus_exp(x) if spike else -x
-            if spike:
-                if last < 0:
-                    unseen[k] -= 1
-                last_spike[o] = t
-        square = 0.0
+    n_particles, n_observed = weights.size, trial.labels.size
+    K, T = trial.delay_bins.size, trial.spiking.shape[0]
+    length = here.n.shape[1] // 2
+    keep_paths, conditional = path_n.shape[0] > 0, reference.shape[0] > 0
+    potentials, unread = np.empty((here.H.size, N_POTENTIALS)), np.empty((1, length), dtype=CELL)
+    log_weight, ancestors = np.zeros(n_particles), np.zeros(n_particles, dtype=np.int64)
+    log_future = np.empty(n_particles if conditional else 0)
+    for t in range(start, stop):
+        off = clock[FIRST]
+        own = off + length
+        expect(here, co, trial, t, own, potentials, unread)
+        square, log_increment[t] = 0.0, 0.0
         if n_observed > 0:
+            weigh(here, co, trial, t, potentials, log_weight, weights, predicted[t])
             largest = log_weight.max()
             total = 0.0
             for p in range(n_particles):
@@ -231,103 +437,84 @@ def bootstrap(
             for p in range(n_particles):
                 weights[p] /= total
                 square += weights[p] * weights[p]
-        else:  # a simulation: nothing to weigh
-            log_increment[t] = 0.0
         for k in range(K):
             total = 0.0
             for p in range(n_particles):
-                total += weights[p] * n_bar[base + p * K + k]
+                total += weights[p] * here.n_bar[p * K + k]
             mean_n_bar[t, k] = total
-        # resampling
-        if square * resample_below * n_particles > 1.0:
-            systematic_resample(weights, rng.random(), ancestors)
-            generation = 1 - generation
-            base = generation * rows
+        resampled = square * resample_below * n_particles > 1.0
+        if resampled:
+            if conditional:
+                multinomial_resample(rng, weights, ancestors)
+                ancestors[0] = _ancestor_of_reference(
+                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, unread, log_future
+                )
+            else:
+                systematic_resample(weights, rng.random(), ancestors)
+            copy_particles(here, ancestors, off, there)
+            here, there = there, here
+            clock[SWAPS] += 1
+            weights[:] = 1.0 / n_particles
+        if keep_paths:
             for p in range(n_particles):
-                weights[p] = 1.0 / n_particles
-                old = (1 - generation) * n_particles + ancestors[p]
-                at_release[generation * n_particles + p] = at_release[old]
-                for k in range(K):
-                    i, a = base + p * K + k, old * K + k
-                    H[i], current[i], n_bar[i] = H[a], current[a], n_bar[a]
-                    expected[i], f[i] = expected[a], f[a]
-                    for j in range(5):
-                        free[i, j] = free[a, j]
-                    for j in range(N_RECORDS):
-                        due[i, j] = due[a, j]
-                    for j in range(off, off + length):
-                        n[i, j], S[i, j], L[i, j], release[i, j] = n[a, j], S[a, j], L[a, j], release[a, j]
-            if keep_paths:
-                path_ancestor[t, :] = ancestors
-        elif keep_paths:
-            for p in range(n_particles):
-                path_ancestor[t, p] = p
-        if own == capacity:
-            for i in range(base, base + rows):
-                for j in range(length):
-                    n[i, j], S[i, j], L[i, j] = n[i, off + j], S[i, off + j], L[i, off + j]
-                    release[i, j] = release[i, off + j]
+                path_ancestor[t - start, p] = ancestors[p] if resampled else p
+        if off == length:
+            slide(here, off)
             off = 0
             own = length
-        # every particle draws its counts and completes its bin
         for p in range(n_particles):
-            first = base + p * K
-            for b in range(K):
-                i = first + b
-                drawn = rng.binomial(n_neurons[b], n_bar[i] / n_neurons[b])
-                n[i, own] = drawn
-                S[i, own] = 1.0
-                if keep_paths:
-                    path_n[t, p, b] = drawn
-                before[b] = n[i, own - delay[b] - 1] * per_spike[b]
-                now[b] = n[i, own - delay[b]] * per_spike[b]
             for k in range(K):
-                i = first + k
-                external = u_rest[k] + stimulus[t, k]
-                at_end = leak[k] * H[i] + (1.0 - leak[k]) * external
-                at_birth = kept[k] * H[i] + (1.0 - kept[k]) * external
-                change = 0.0
-                for b in range(K):
-                    activity = current[first + b]
-                    at_end += by_current[k, b] * activity + by_before[k, b] * before[b] + by_now[k, b] * now[b]
-                    at_birth += (
-                        release_by_current[k, b] * activity
-                        + release_by_before[k, b] * before[b]
-                        + release_by_now[k, b] * now[b]
+                i = p * K + k
+                if conditional and p == 0:
+                    here.n[i, own] = reference[t, k]
+                else:
+                    here.n[i, own] = trial.n_spikes[t, k] + rng.binomial(
+                        trial.n_others[k], here.n_bar[i] / trial.n_neurons[k]
                     )
-                    if delay[b] == 0:
-                        change += feedback[k, b] * (n[first + b, own] - expected[first + b])
-                f[i] = exp(min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION))
-                H[i] = at_end
-                R = int(c[k, RELEASE])
-                release[i, own - R] = at_birth
-                for o in range(n_observed):
-                    if labels[o] == k and last_spike[o] >= 0 and t - last_spike[o] == R:
-                        at_release[generation * n_particles + p, o] = at_birth
-            for k in range(K):
-                i = first + k
-                current[i] = synaptic_decay[k] * current[i] + arrive_before[k] * before[k] + arrive_now[k] * now[k]
-                expected[i] = expect_next(i, f[i], n[i, own], c[k, SIZE], due)
-        off += 1
+                if keep_paths:
+                    path_n[t - start, p, k] = here.n[i, own]
+        complete(here, co, trial, t, own)
+        clock[FIRST] = off + 1
         # fixed-lag smoothing: the count of bin t - lag is carried along by every particle
         if t >= lag:
-            _moments(n, base, weights, off + length - 1 - lag, mean[t - lag], mean_square[t - lag])
-    for t in range(max(T - lag, 0), T):
-        _moments(n, base, weights, off + length - (T - t), mean[t], mean_square[t])
+            s = t - lag
+            _summarise(here.n, weights, own - lag, tail, mean[s], mean_square[s], lower[s], upper[s])
+        if t == T - 1:
+            for s in range(max(T - lag, 0), T):
+                _summarise(here.n, weights, own - (t - s), tail, mean[s], mean_square[s], lower[s], upper[s])
+        if resampled and pause:
+            return t + 1
+    return stop
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _moments(n, base, weights, position, mean, mean_square):
+def _summarise(n, weights, column, tail, mean, mean_square, lower, upper):
+    """Moments and quantiles of the counts in a column, by population."""
     K = mean.size
     for k in range(K):
-        first = 0.0
-        second = 0.0
+        least, most = n[k, column], n[k, column]
+        first, second = 0.0, 0.0
         for p in range(weights.size):
-            value = n[base + p * K + k, position]
+            value = n[p * K + k, column]
             first += weights[p] * value
             second += weights[p] * value * value
-        mean[k] = first
-        mean_square[k] = second
+            least, most = min(least, value), max(most, value)
+        mean[k], mean_square[k] = first, second
+        share = np.zeros(int(most - least) + 1)
+        for p in range(weights.size):
+            share[int(n[p * K + k, column] - least)] += weights[p]
+        total, lower[k] = 0.0, most
+        for j in range(share.size):
+            total += share[j]
+            if total >= tail:
+                lower[k] = least + j
+                break
+        total, upper[k] = 0.0, least
+        for j in range(share.size - 1, -1, -1):
+            total += share[j]
+            if total >= tail:
+                upper[k] = least + j
+                break
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -11,21 +11,31 @@ from numba import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def rest(n, stimulus, step, current, H):
+    """Fill current[:, 0] and H[:, 0] after the activity has been n[:, 0] and the stimulus stimulus[:, 0] for ever."""
+    K = stimulus.shape[0]
+    for b in range(K):
+        current[b, 0] = n[b, 0] / (step.n_neurons[b] * step.bin_size)
+    for k in range(K):
+        total = 0.0
+        for b in range(K):
+            total += step.J[k, b] * current[b, 0]
+        H[k, 0] = step.u_rest[k] + stimulus[k, 0] + step.tau_m[k] * total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def forward(n, stimulus, step, n_history, current, drive, H, release):
     """Fill `current`, `drive`, `H` (K, T + 1) and `release` (K, n_history + T); equations in `discretization.Step`.
 
-    Before bin 0 the activity has been n[:, 0] and the stimulus stimulus[:, 0] for ever.
+    current[:, 0] and H[:, 0] are given; before bin 0 the potential has been H[:, 0].
     """
     K, T = stimulus.shape
     per_spike = 1.0 / (step.n_neurons * step.bin_size)
-    for b in range(K):
-        current[b, 0] = n[b, 0] * per_spike[b]
     for k in range(K):
         total = 0.0
         for b in range(K):
             total += step.J[k, b] * current[b, 0]
         drive[k, 0] = total
-        H[k, 0] = step.u_rest[k] + stimulus[k, 0] + step.tau_m[k] * total
         release[k, :n_history] = H[k, 0]
     before, now = np.empty(K), np.empty(K)
     for t in range(T):
@@ -60,10 +70,12 @@ def forward(n, stimulus, step, n_history, current, drive, H, release):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_release, g_n, g_stimulus, g_step):
-    """Reverse sweep of `forward`: from `g_drive`, `g_H` (K, T + 1) and `g_release` add to g_n, g_stimulus and g_step.
+def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_release, g_n, g_stimulus, g_step,
+    from_rest,
+):  # fmt: skip
+    """Reverse sweep of `forward`, and of `rest` if that was its start.
 
-    `g_H` is overwritten on the way.
+    From `g_drive`, `g_H` (K, T + 1) and `g_release` adds to g_n, g_stimulus and g_step; `g_H` is overwritten.
     """
     K, T = stimulus.shape
     per_spike = 1.0 / (step.n_neurons * step.bin_size)
@@ -110,7 +122,8 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
             last = n_history + t - step.delay_bins[b]
             g_n[b, max(last - 1, 0)] += g_before[b] * per_spike[b]
             g_n[b, max(last, 0)] += g_now[b] * per_spike[b]
-    # the resting state before bin 0
+    if not from_rest:
+        return
     for k in range(K):
         g = g_H[k, 0]
         for s in range(n_history):
