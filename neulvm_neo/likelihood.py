@@ -13,7 +13,9 @@ from scipy.special import digamma, gammaln
 from . import discretization
 from .kernels import mesoscopic, mesoscopic_adjoint, observed, potential
 
-DENSITIES = ("binomial", "gaussian", "noise")
+DENSITIES = ("binomial", "gaussian", "noise", "deviance")
+# Counts below this count as this many in the logarithm of the deviance.
+LEAST_COUNT = 1e-9
 # A population is never expected to fire at less than this rate (Hz): keeps log n̄ finite where the finite-size
 # correction would make n̄ negative.
 FLOOR_RATE = 1e-3
@@ -97,6 +99,7 @@ def joint(
     density="binomial",
     gradient=True,
     parts="ab",
+    temperature=1.0,
 ):
     """log p(y, n | θ) of one trial (Wang et al. 2022, eq. 4 and App. B).
 
@@ -111,14 +114,19 @@ def joint(
         See `discretization.discretize`.
     window : int or numpy.ndarray of int, shape (K,), optional
         Cohort ages tracked one by one, in bins; default `discretization.age_windows`. Keep it fixed while optimising.
-    density : {"binomial", "gaussian", "noise"}
+    density : {"binomial", "gaussian", "noise", "deviance"}
         p(n_t | past): Binomial(N, n̄/N); N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the
         first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
-        noise ξ in n = n̄ + √v ξ and does not reward silencing the activity.
+        noise ξ in n = n̄ + √v ξ and does not reward silencing the activity. ``"deviance"`` is the binomial relative to
+        its value at n̄ = n, that is without the share -½ log(2π n (1 - n/N)) that does not know n̄: the same idea with
+        the binomial's tails (spikes where none are expected cost some nats each, not millions) and its maximum over θ,
+        so that one objective serves both steps of Baum–Viterbi.
     gradient : bool
     parts : {"ab", "a"}
         ``"a"`` leaves the mesoscopic term out (part b is 0); the kernels run all the same for the age of neurons that
         have not fired yet.
+    temperature : float
+        Part b is divided by it: above 1 the counts may leave what the model expects by more than chance allows.
 
     Returns
     -------
@@ -128,7 +136,9 @@ def joint(
     """
     if density not in DENSITIES:
         raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
-    sweep = _Sweep(parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None)
+    sweep = _Sweep(
+        parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature
+    )
     part_a, part_b = sweep.forward()
     if not gradient:
         return Likelihood(part_a, part_b, sweep.n_bar.T, sweep.variance.T)
@@ -155,16 +165,17 @@ def log_density(n, n_bar, variance, n_neurons, bin_size, density):
     ceiling = n_neurons * (1.0 - 1e-6)
     inside = (n_bar > floor) & (n_bar < ceiling)
     mean = np.clip(n_bar, floor, ceiling)
-    if density == "binomial":
-        value = (
-            gammaln(n_neurons + 1.0)
-            - gammaln(n + 1.0)
-            - gammaln(n_neurons - n + 1.0)
-            + n * np.log(mean / n_neurons)
-            + (n_neurons - n) * np.log1p(-mean / n_neurons)
-        )
+    if density in ("binomial", "deviance"):
+        log_fire, log_silent = np.log(mean / n_neurons), np.log1p(-mean / n_neurons)
+        value = n * log_fire + (n_neurons - n) * log_silent
         g_mean = n / mean - (n_neurons - n) / (n_neurons - mean)
-        g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + np.log(mean / n_neurons) - np.log1p(-mean / n_neurons)
+        if density == "binomial":
+            value += gammaln(n_neurons + 1.0) - gammaln(n + 1.0) - gammaln(n_neurons - n + 1.0)
+            g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + log_fire - log_silent
+        else:
+            log_fired, log_rest = (np.log(np.maximum(m, LEAST_COUNT) / n_neurons) for m in (n, n_neurons - n))
+            value -= n * log_fired + (n_neurons - n) * log_rest
+            g_n = log_fire - log_fired - (log_silent - log_rest)
         return float(value.sum()), np.where(inside, g_mean, 0.0), np.zeros_like(mean), g_n
     free = variance > FLOOR_VARIANCE * mean
     v = np.where(free, variance, FLOOR_VARIANCE * mean)
@@ -197,9 +208,9 @@ class _Sweep:
     thread: the tape is in memory that the next one uses again.
     """
 
-    def __init__(self, parameters, n, observation, bin_size, scheme, window, density):
+    def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature):
         self.step = step = discretization.discretize(parameters, bin_size, scheme)
-        self.observation, self.density = observation, density
+        self.observation, self.density, self.temperature = observation, density, temperature
         self.corrected = scheme == "second-order"
         K, T = len(step.n_neurons), observation.n_bins
         if window is None:
@@ -273,7 +284,7 @@ class _Sweep:
             self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T,
             self.step.n_neurons, self.step.bin_size, self.density,
         )  # fmt: skip
-        return value, *(np.ascontiguousarray(g.T) for g in gradients)
+        return value / self.temperature, *(np.ascontiguousarray(g.T) / self.temperature for g in gradients)
 
     def _recorded(self, start, stop, adjoint=None):
         """Part a of a stretch; with `adjoint`, a function of (k, spikes, arrays), what that makes of every neuron."""
