@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import os
 import tomllib
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ _DEFAULT_BOUNDS = {
     "J": (-500.0, 500.0), "tau_m": (4.0, 100.0), "u_rest": (-100.0, 200.0), "threshold": (0.0, 100.0),
     "tau_syn": (0.5, 100.0),
 }  # fmt: skip
+# How far values of different populations lie apart (s.d.): an excitatory and a fast-spiking inhibitory cell type differ
+# by a factor of about 2 in tau_m, and by some millivolts in u_rest and threshold, which the softness of the threshold,
+# 1.5 to 4 mV in cortical cells and 1 mV here, makes a few of our mV. The prior is to forbid nothing of that.
+_DEFAULT_SPREAD = {"tau_m": 0.3, "u_rest": 2.5, "threshold": 2.5}
+_RELATIVE = ("tau_m", "tau_syn")  # whose spread is that of the logarithm
 _DEFAULT_SIZE = 200  # neurons per population where nothing is known
 _ROUNDING = 1e-9  # relative: exp(log(bound)) is not bit for bit the bound
 
@@ -81,6 +87,14 @@ class Circuit:
     prior : dict of str to (mean, sd), optional
         Gaussian prior on a free value, as Quantities, scalar or in the shape of the value; an infinite sd is flat, as
         is a name that is not listed.
+    spread : dict of str to s.d., optional
+        How far the values of different populations lie apart, before the data are seen: populations resemble each other
+        unless the data say otherwise. Quantities for ``"u_rest"`` and ``"threshold"``; for ``"tau_m"`` and
+        ``"tau_syn"`` a number, the s.d. of the logarithm, so that 0.3 is 30 %. Values are Gaussian about a common mean,
+        which is unknown, so that only differences cost anything; a name that is not listed, or an infinite s.d., leaves
+        the populations independent of each other, ``{}`` all of them. Default 0.3, 2.5 mV and 2.5 mV for tau_m, u_rest
+        and threshold. Without it a short recording in which the activity hardly changes is explained as well by
+        different neurons without couplings as by similar ones with couplings.
     resistance : Quantity, MΩ, scalar or (n_populations,), optional
         Membrane resistance; needed only for stimuli given as currents.
 
@@ -126,6 +140,7 @@ class Circuit:
     signs: np.ndarray = None
     bounds: dict = None
     prior: dict = None
+    spread: dict = None
     resistance: object = None
 
     def __post_init__(self):
@@ -146,6 +161,7 @@ class Circuit:
         bounds.update(_items(self.bounds, "bounds"))
         self._set("bounds", _pairs(bounds, "bounds", ("low", "high"), n_populations))
         self._set("prior", _pairs(dict(_items(self.prior, "prior")), "prior", ("mean", "sd"), n_populations))
+        self._set("spread", _spread(self.spread))
         self._check_values()
         self._check_bounds_and_prior()
         self._check_ties()
@@ -222,6 +238,7 @@ class Circuit:
         out["ties"] = {name: labels.tolist() for name, labels in self.ties.items()}
         for kind in ("bounds", "prior"):
             out[kind] = {name: [_text(x) for x in pair] for name, pair in getattr(self, kind).items()}
+        out["spread"] = {name: x if name in _RELATIVE else _text(x) for name, x in self.spread.items()}
         return out
 
     @classmethod
@@ -250,6 +267,11 @@ class Circuit:
                 read[kind] = {
                     name: [_read_text(x, f"{kind}[{name!r}]") for x in ends] for name, ends in _items(read[kind], kind)
                 }
+        if "spread" in read:
+            read["spread"] = {
+                name: x if name in _RELATIVE else _read_text(x, f"spread[{name!r}]")
+                for name, x in _items(read["spread"], "spread")
+            }
         return cls(**read)
 
     def to_toml(self, path=None):
@@ -295,7 +317,7 @@ class Circuit:
         try:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"circuit: {error}; expected TOML such as tau_m = \"20 ms\".") from None
+            raise ValueError(f'circuit: {error}; expected TOML such as tau_m = "20 ms".') from None
         return cls.from_dict(data)
 
     def __repr__(self):
@@ -433,6 +455,37 @@ def _pairs(table, kind, ends, n_populations):
             _value(given, name, f"{what} {end}", n_populations, finite=end == "mean")
             for given, end in zip(pair, ends, strict=True)
         )
+    return out
+
+
+def _spread(given):
+    """s.d. per name, a float or a Quantity without axes; infinite ones left out."""
+    if given is None:
+        return {
+            name: x if name in _RELATIVE else _frozen(x * units.quantity(1.0, "mV"))
+            for name, x in _DEFAULT_SPREAD.items()
+        }
+    out = {}
+    for name, x in _items(given, "spread"):
+        what = f"spread[{name!r}]"
+        if name == "J":
+            raise ValueError(
+                f"{what}: couplings have no common mean; expected names out of {', '.join(FREE_NAMES[1:])}."
+            )
+        if name in _RELATIVE:
+            if isinstance(x, bool) or not isinstance(x, numbers.Real):
+                raise TypeError(f"{what} is {x!r}; expected a number, the s.d. of the logarithm, like 0.3.")
+            value, shown = float(x), f"{x:g}"
+        else:
+            _STRIP[_UNIT_OF[name]](x, what)
+            quantity = x.rescale(_UNIT_OF[name])
+            if quantity.shape != ():
+                raise ValueError(f"{what} has the shape {quantity.shape}; expected one s.d. for all populations.")
+            value, shown = float(quantity.magnitude), str(quantity)
+        if not value > 0:
+            raise ValueError(f"{what} is {shown}; expected a positive s.d.")
+        if value < math.inf:
+            out[name] = value if name in _RELATIVE else _frozen(units.quantity(np.array(value), _UNIT_OF[name]))
     return out
 
 

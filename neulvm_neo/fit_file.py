@@ -9,13 +9,13 @@ import numpy as np
 
 from .circuit import Circuit
 from .new_files import new_file
-from .results import FitResult, PopulationActivity
+from .results import FitResult, PopulationActivity, Uncertainty
 
 FORMAT = "neulvm-fit"
 VERSION = 1  # raise it when a reader of the version before would misread the file
 
 _HEADER = "header.json"
-_ACTIVITY_ARRAYS = ("n", "n_neurons", "n_bar", "n_std")
+_ACTIVITY_ARRAYS = ("n", "n_neurons", "n_bar", "n_std", "n_lower", "n_upper")
 _PLAIN = ("log_likelihood", "log_likelihood_error", "n_iter", "converged", "status", "software_version")
 
 
@@ -60,19 +60,7 @@ def save_fit(path, result, *, overwrite=False):
     ...     load_fit(folder + "/fit.npz").log_likelihood
     -12.5
     """
-    arrays = {}
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "circuit": result.circuit.to_dict(),
-        "labels": [str(label) for label in result.labels],
-        "neuron_ids": [str(neuron) for neuron in result.neuron_ids],
-        **{name: _packed(getattr(result, name), name, arrays) for name in _PLAIN},
-        "activities": [_packed_activity(activity, i, arrays) for i, activity in enumerate(result.activities)],
-        "trace": _packed(list(result.trace), "trace", arrays),
-        "settings": _packed(result.settings, "settings", arrays),
-        "state": _packed(result.state, "state", arrays),
-    }
+    header, arrays = packed(result)
     arrays[_HEADER] = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
     with new_file(path, suffixes=(".npz",), overwrite=overwrite) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
@@ -98,22 +86,55 @@ def load_fit(path):
     """
     header, arrays = _read(path)
     try:
-        return FitResult(
-            circuit=Circuit.from_dict(header["circuit"]),
-            labels=tuple(header["labels"]),
-            neuron_ids=tuple(header["neuron_ids"]),
-            activities=tuple(
-                _unpacked_activity(activity, i, arrays) for i, activity in enumerate(header["activities"])
-            ),
-            trace=tuple(_unpacked(header["trace"], arrays)),
-            settings=_unpacked(header["settings"], arrays),
-            state=_unpacked(header.get("state", {"dict": {}}), arrays),  # files of the first days have none
-            **{name: _unpacked(header[name], arrays) for name in _PLAIN},
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return unpacked(header, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FitFileError(
             f"{os.fspath(path)}: the fit is incomplete ({type(error).__name__}: {error}); save it again."
         ) from error
+
+
+def packed(result):
+    """A fit as a header of plain values (dict for JSON) and the arrays (dict) it refers to; see `save_fit`."""
+    arrays = {}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "circuit": result.circuit.to_dict(),
+        "labels": [str(label) for label in result.labels],
+        "neuron_ids": [str(neuron) for neuron in result.neuron_ids],
+        **{name: _packed(getattr(result, name), name, arrays) for name in _PLAIN},
+        "activities": [_packed_activity(activity, i, arrays) for i, activity in enumerate(result.activities)],
+        "trace": _packed(list(result.trace), "trace", arrays),
+        "settings": _packed(result.settings, "settings", arrays),
+        "state": _packed(result.state, "state", arrays),
+        "distances": _packed(result.distances, "distances", arrays),
+        "uncertainty": None if result.uncertainty is None else _packed(vars(result.uncertainty), "uncertainty", arrays),
+    }
+    return header, arrays
+
+
+def unpacked(header, arrays):
+    """The fit that `packed` took apart.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError
+        If something is missing or is something else.
+    """
+    uncertainty = _unpacked(header.get("uncertainty"), arrays)
+    return FitResult(
+        circuit=Circuit.from_dict(header["circuit"]),
+        labels=tuple(header["labels"]),
+        neuron_ids=tuple(header["neuron_ids"]),
+        activities=tuple(_unpacked_activity(activity, i, arrays) for i, activity in enumerate(header["activities"])),
+        trace=tuple(_unpacked(header["trace"], arrays)),
+        settings=_unpacked(header["settings"], arrays),
+        # files of the first days have none of these
+        state=_unpacked(header.get("state", {"dict": {}}), arrays),
+        distances=_unpacked(header.get("distances"), arrays),
+        uncertainty=None if uncertainty is None else Uncertainty(**uncertainty),
+        **{name: _unpacked(header[name], arrays) for name in _PLAIN},
+    )
 
 
 def _read(path):

@@ -118,19 +118,19 @@ def joint(
         See `discretization.discretize`.
     window : int or numpy.ndarray of int, shape (K,), optional
         Cohort ages tracked one by one, in bins; default `discretization.age_windows`. Keep it fixed while optimising.
-    density : {"binomial", "gaussian", "noise"}
-        p(n_t | past): the spikes of the q recorded neurons plus Binomial(N - q, n̄/N) of the others; N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the
-        first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
+    density : {"binomial", "gaussian", "noise", "deviance"}
+        p(n_t | past): the spikes of the q recorded neurons plus Binomial(N - q, n̄/N) of the others; N(n̄, v) with v the
+        variance given the past (the paper's N(n̄, n̄) in the first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
         noise ξ in n = n̄ + √v ξ and does not reward silencing the activity. ``"deviance"`` is the binomial relative to
-        its value at n̄ = n, that is without the share -½ log(2π n (1 - n/N)) that does not know n̄: the same noise-space
-        idea, but with the binomial's tails (a spike where none is expected costs nats, not millions of them) and the
-        binomial's maximum over θ, so that one objective serves both steps of Baum–Viterbi.
+        its value at n̄ = n, that is without the share -½ log(2π n (1 - n/N)) that does not know n̄: the same idea with
+        the binomial's tails (spikes where none are expected cost some nats each, not millions) and its maximum over θ,
+        so that one objective serves both steps of Baum–Viterbi.
     gradient : bool
     parts : {"ab", "a"}
         ``"a"`` leaves the mesoscopic term out (part b is 0); the kernels run all the same for the age of neurons that
         have not fired yet.
     temperature : float
-        Part b is divided by it: above 1 the counts may leave what the model expects more easily than by chance.
+        Part b is divided by it: above 1 the counts may leave what the model expects by more than chance allows.
 
     Returns
     -------
@@ -140,7 +140,9 @@ def joint(
     """
     if density not in DENSITIES:
         raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
-    sweep = _Sweep(parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature)
+    sweep = _Sweep(
+        parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature
+    )
     part_a, part_b = sweep.forward()
     if not gradient:
         return Likelihood(part_a, part_b, sweep.n_bar.T, sweep.variance.T)
@@ -175,9 +177,9 @@ def log_density(n, n_bar, variance, n_neurons, bin_size, density):
             value += gammaln(n_neurons + 1.0) - gammaln(n + 1.0) - gammaln(n_neurons - n + 1.0)
             g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + log_fire - log_silent
         else:
-            fired, silent = (np.log(np.maximum(m, LEAST_COUNT) / n_neurons) for m in (n, n_neurons - n))
-            value -= n * fired + (n_neurons - n) * silent
-            g_n = log_fire - fired - (log_silent - silent)
+            log_fired, log_rest = (np.log(np.maximum(m, LEAST_COUNT) / n_neurons) for m in (n, n_neurons - n))
+            value -= n * log_fired + (n_neurons - n) * log_rest
+            g_n = log_fire - log_fired - (log_silent - log_rest)
         return float(value.sum()), np.where(inside, g_mean, 0.0), np.zeros_like(mean), g_n
     free = variance > FLOOR_VARIANCE * mean
     v = np.where(free, variance, FLOOR_VARIANCE * mean)
@@ -210,7 +212,7 @@ class _Sweep:
     thread: the tape is in memory that the next one uses again.
     """
 
-    def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature=1.0):
+    def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature):
         self.step = step = discretization.discretize(parameters, bin_size, scheme)
         self.observation, self.density, self.temperature = observation, density, temperature
         self.corrected = scheme == "second-order"
@@ -307,7 +309,7 @@ class _Sweep:
         arguments = [self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T]
         if self.density != "binomial":
             value, *gradients = log_density(*arguments, N, self.step.bin_size, self.density)
-            return value, *(np.ascontiguousarray(g.T) for g in gradients)
+            return value / self.temperature, *(np.ascontiguousarray(g.T) / self.temperature for g in gradients)
         # the recorded neurons have their own likelihood, so the mesoscopic one is that of the others
         some = self.n_others > 0
         share = (self.n_others / N)[some]
@@ -318,8 +320,8 @@ class _Sweep:
         )
         filled = [np.zeros((len(N), stop - start)) for _ in gradients]
         for whole, gradient, factor in zip(filled, gradients, (share, share, 1.0), strict=True):
-            whole[some] = (gradient * factor).T
-        return value, *filled
+            whole[some] = (gradient * factor).T / self.temperature
+        return value / self.temperature, *filled
 
     def _recorded(self, start, stop, adjoint=None):
         """Part a of a stretch; with `adjoint`, a function of (k, spikes, arrays), what that makes of every neuron."""

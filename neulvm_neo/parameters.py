@@ -147,6 +147,7 @@ class ParameterSpace:
         self.bounds = self._box()
         self._prior_mean = self._inside(circuit.prior, 0, missing=0.0)
         self._prior_precision = 1.0 / self._inside(circuit.prior, 1, missing=np.inf) ** 2  # 0: flat
+        self._contrast_precision = self._contrasts()
 
     def pack(self, parameters):
         """θ of given numbers.
@@ -236,10 +237,12 @@ class ParameterSpace:
         return np.clip(theta, self.bounds[:, 0], self.bounds[:, 1])
 
     def log_prior(self, theta):
-        """Logarithm of the Gaussian prior on the values, 0 at its maximum, and its gradient in θ; flat without a prior.
+        """Logarithm of the circuit's `prior` and `spread`, 0 at the maximum of each, and its gradient in θ.
 
         A density of the values, not of θ: no Jacobian enters, so that the maximum of likelihood times prior is the same
-        in any coordinates.
+        in any coordinates. With a spread s, the values x of m populations (logarithms of time constants) have the
+        density exp(-Σ (x - mean x)² / (2 s²)): independent Gaussians about a common mean, of which nothing is known and
+        which is integrated out.
 
         Parameters
         ----------
@@ -250,8 +253,15 @@ class ParameterSpace:
         value : float
         gradient : numpy.ndarray, shape (n_free,)
         """
+        theta = np.asarray(theta, dtype=float)
         away = self._value(theta) - self._prior_mean
-        return -0.5 * float(np.sum(self._prior_precision * away**2)), -self._prior_precision * away * self._slope(theta)
+        pull = self._contrast_precision @ theta
+        value = -0.5 * float(np.sum(self._prior_precision * away**2)) - 0.5 * float(theta @ pull)
+        return value, -self._prior_precision * away * self._slope(theta) - pull
+
+    def prior_precision(self, theta):
+        """Second derivatives of -`log_prior` at θ, without those of the logarithm, shape (n_free, n_free)."""
+        return np.diag(self._prior_precision * self._slope(theta) ** 2) + self._contrast_precision
 
     def values(self, theta):
         """The free values as one shows them: ms and mV (see `units`), shape (n_free,)."""
@@ -285,6 +295,15 @@ class ParameterSpace:
         box = np.column_stack([low, high])
         box[self._log] = np.log(box[self._log])
         return box
+
+    def _contrasts(self):
+        """Precision in θ of differences between populations (`Circuit.spread`), (n_free, n_free); θ is in s and mV."""
+        precision = np.zeros((self.n_free, self.n_free))
+        for name, spread in self.circuit.spread.items():
+            own = np.flatnonzero([name == of for of, _ in self._first])  # tied values are one
+            if own.size > 1:
+                precision[np.ix_(own, own)] = (np.eye(own.size) - 1.0 / own.size) / float(spread) ** 2
+        return precision
 
     def _first_entries(self, parameters):
         return np.array([np.asarray(getattr(parameters, name)).flat[i] for name, i in self._first], dtype=float)

@@ -31,7 +31,8 @@ class TimeRescaling:
     p_value : numpy.ndarray, shape (n_units,)
         Of the distance.
     serial_correlation, serial_p_value : numpy.ndarray, shape (n_units,)
-        Spearman's correlation of residuals with the next ones, and its p value; NaN below four residuals.
+        Spearman's correlation of residuals with the next ones, and its p value; NaN below four residuals. Several
+        neurons: the mean of theirs, or neurons that differ in their rates would look like one that changes.
 
     References
     ----------
@@ -96,7 +97,8 @@ def time_rescaling(counts, predicted, rng, groups=None):
     expected = np.array([p[:, group].sum() for group in groups])
     integrated = np.array([sum(totals[i] for i in group) for group in groups])
     fits = np.array([_against_uniform(u) for u in residuals]).reshape(-1, 3)
-    serial = np.array([_with_the_next(u) for u in residuals]).reshape(-1, 2)
+    own = [_with_the_next(_residuals([times], [total])) for times, total in zip(events, totals, strict=True)]
+    serial = np.array([_mean_correlation([own[i] for i in group]) for group in groups]).reshape(-1, 2)
     return TimeRescaling(tuple(residuals), n_spikes, expected, _count_p_value(n_spikes, integrated), *fits.T, *serial.T)
 
 
@@ -119,7 +121,7 @@ def _rescaled(spiking, p, rng):
 
 
 def _residuals(events, totals):
-    starts = np.concatenate([[0.0], np.cumsum(totals)[:-1]])
+    starts = np.cumsum(totals) - totals
     times = np.concatenate([[0.0], *(start + times for start, times in zip(starts, events, strict=True))])
     return -np.expm1(-np.diff(times))
 
@@ -137,7 +139,15 @@ def _against_uniform(u):
 
 
 def _with_the_next(u):
+    """(Spearman's correlation with the next, 1 / its variance where there is none)."""
     if u.size < 4 or np.ptp(u[:-1]) == 0 or np.ptp(u[1:]) == 0:
+        return 0.0, 0.0
+    return stats.spearmanr(u[:-1], u[1:]).statistic, u.size - 2.0
+
+
+def _mean_correlation(correlations):
+    r, precision = np.array(correlations, dtype=float).reshape(-1, 2).T
+    if not precision.any():
         return np.nan, np.nan
-    test = stats.spearmanr(u[:-1], u[1:])
-    return test.statistic, test.pvalue
+    mean = np.average(r, weights=precision)
+    return mean, 2 * stats.norm.sf(abs(mean) * np.sqrt(precision.sum()))

@@ -1,6 +1,6 @@
 """What was inferred: the activity of populations over time, and a fit with everything needed to use or report it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -171,6 +171,9 @@ class FitResult:
         What the estimator needs beside all this to be itself again after loading; empty for a mere result.
     uncertainty : Uncertainty, optional
         Intervals of the free values, where they were asked for.
+    distances : numpy.ndarray, shape (n_recorded, n_populations), optional
+        Mean distance of every recorded neuron to the others of each population, where spike trains were compared; NaN
+        where there are none. See `with_distances`.
     """
 
     circuit: object
@@ -187,6 +190,7 @@ class FitResult:
     software_version: str = ""
     state: dict = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
+    distances: np.ndarray | None = None
 
     @property
     def names(self):
@@ -197,6 +201,30 @@ class FitResult:
     def n_recorded(self):
         """Recorded neurons of every population, shape (n_populations,)."""
         return np.array([sum(label == name for label in self.labels) for name in self.names])
+
+    def with_distances(self, distances):
+        """A copy that says how far every neuron is from each population.
+
+        Parameters
+        ----------
+        distances : array, shape (n_recorded, n_recorded)
+            Of every pair of neurons, such as ``distances_`` of `PopulationClusterer`.
+
+        Returns
+        -------
+        FitResult
+        """
+        distances, n = np.array(distances, dtype=float), len(self.labels)
+        if distances.shape != (n, n):
+            raise ValueError(f"distances has the shape {distances.shape}, expected ({n}, {n}): all pairs of neurons.")
+        np.fill_diagonal(distances, np.nan)  # a neuron is not its own neighbour
+        means = np.full((n, len(self.names)), np.nan)
+        for k, name in enumerate(self.names):
+            others = distances[:, [label == name for label in self.labels]]
+            known = np.isfinite(others)
+            some = known.any(axis=1)
+            means[some, k] = np.where(known, others, 0).sum(axis=1)[some] / known.sum(axis=1)[some]
+        return replace(self, distances=means)
 
     def to_neo(self):
         """The inferred activity as a new Block: a Segment per trial with an AnalogSignal in Hz, a Group per population.

@@ -8,6 +8,7 @@ import numpy as np
 import quantities as pq
 
 from neulvm_neo import Circuit, FitResult, PopulationActivity
+from neulvm_neo.results import BAND_LEVEL, Uncertainty
 
 
 def make_nwb(path, spike_times, obs_intervals=None, columns=None, ids=None, trials=None, resolution=1e-4, change=None):
@@ -38,6 +39,8 @@ def make_fit(neuron_ids, n_populations=2, t_starts=(0.0,), n_bins=200, bin_size=
             circuit.names,
             n_bar=rng.random((n_bins, n_populations)),
             n_std=rng.random((n_bins, n_populations)),
+            n_lower=rng.random((n_bins, n_populations)),
+            n_upper=3 + rng.random((n_bins, n_populations)),
         )
         for t_start in t_starts
     )
@@ -65,8 +68,62 @@ def make_fit(neuron_ids, n_populations=2, t_starts=(0.0,), n_bins=200, bin_size=
         ),
         "settings": settings,
         "software_version": "0.1.0",
+        "uncertainty": make_uncertainty(circuit.names, rng),
+        "distances": rng.random((len(neuron_ids), n_populations)),
     }
     return FitResult(**{**fit, **changes})
+
+
+def make_uncertainty(names, rng):
+    """Intervals of tau_m and u_rest of every population, one end of which is open."""
+    free = [f"{what}[{name}]" for what in ("tau_m", "u_rest") for name in names]
+    estimate, covariance = rng.normal(size=len(free)), rng.normal(size=(len(free), len(free)))
+    return Uncertainty(
+        names=tuple(free),
+        units=("ms",) * len(names) + ("mV",) * len(names),
+        estimate=estimate,
+        lower=np.where(np.arange(len(free)) == 1, -np.inf, estimate - 0.1),
+        upper=estimate + 0.1,
+        level=BAND_LEVEL,
+        theta=rng.normal(size=len(free)),
+        covariance=covariance @ covariance.T,
+        undetermined=("J of I and u_rest can be exchanged.",),
+        method="made up",
+    )
+
+
+def assert_same_fit(a, b, exact=True):
+    """That two fits say the same, bit for bit; with ``exact=False`` counts may be off by a rounding."""
+    from numpy.testing import assert_allclose, assert_array_equal
+
+    for name in ("labels", "neuron_ids", "log_likelihood", "log_likelihood_error", "n_iter", "converged", "status"):
+        assert getattr(a, name) == getattr(b, name), name
+        assert type(getattr(a, name)) is type(getattr(b, name)), name
+    assert (a.settings, a.software_version) == (b.settings, b.software_version)
+    assert a.circuit.to_dict() == b.circuit.to_dict()
+    assert len(a.activities) == len(b.activities)
+    for one, other in zip(a.activities, b.activities, strict=True):
+        assert (one.bin_size, one.t_start, tuple(one.names)) == (other.bin_size, other.t_start, tuple(other.names))
+        assert_array_equal(one.n_neurons, other.n_neurons)
+        for name in ("n", "n_bar", "n_std", "n_lower", "n_upper"):
+            left, right = getattr(one, name), getattr(other, name)
+            assert (left is None) == (right is None), name
+            if left is not None and exact:
+                assert_array_equal(left, right, strict=True)
+            elif left is not None:
+                assert_allclose(left, right, rtol=4e-16, atol=0)
+    for name in ("theta", "estimate", "lower", "upper", "covariance"):
+        if a.uncertainty is not None:
+            assert_array_equal(getattr(a.uncertainty, name), getattr(b.uncertainty, name), strict=True)
+    for name in ("names", "units", "level", "undetermined", "method"):
+        assert getattr(a.uncertainty, name, None) == getattr(b.uncertainty, name, None), name
+    assert (a.distances is None) == (b.distances is None)
+    if a.distances is not None:
+        assert_array_equal(a.distances, b.distances, strict=True)
+    assert len(a.trace) == len(b.trace)
+    for one, other in zip(a.trace, b.trace, strict=True):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
 def sha256(path):

@@ -29,6 +29,7 @@ def full_circuit():
         signs=[1, -1, 0],
         bounds={"tau_m": (1 * pq.ms, [50, 60, 70] * pq.ms)},
         prior={"tau_m": (20 * pq.ms, [5, np.inf, 1 / 3] * pq.ms)},
+        spread={"tau_m": 1 / 3, "threshold": 0.0011 * pq.V, "u_rest": np.inf * pq.mV},
         resistance=100 * pq.MOhm,
     )
 
@@ -100,11 +101,24 @@ def test_a_circuit_file_written_by_hand_may_leave_out_what_is_ordinary():
     J = [["e", "i"], ["e", "i"]]
     [prior]
     tau_m = ["20 ms", ["5 ms", "10 ms"]]
+    [spread]
+    tau_m = 0.2
+    u_rest = "0.003 V"
     """
     circuit = Circuit.from_toml(text)
     np.testing.assert_allclose(circuit.J.magnitude, [[10, -20], [10, -20]])
     np.testing.assert_allclose(circuit.delay.magnitude, [1, 2])
     assert circuit.prior["tau_m"][1].magnitude.tolist() == [5, 10]
+    assert circuit.spread["tau_m"] == 0.2 and float(circuit.spread["u_rest"]) == 3.0 and len(circuit.spread) == 2
+
+
+def test_populations_resemble_each_other_unless_that_is_switched_off():
+    spread = Circuit([100, 100]).spread
+    assert {name: float(x) for name, x in spread.items()} == {"tau_m": 0.3, "u_rest": 2.5, "threshold": 2.5}
+    off = Circuit([100, 100], spread={})
+    assert off.spread == {} and Circuit.from_toml(off.to_toml()).spread == {}
+    assert off.replace(spread=None).spread.keys() == spread.keys()
+    assert Circuit([1], spread={"tau_m": np.inf}).spread == {}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +185,14 @@ def mV(x):
         (dict(bounds={"J": (mV(0), mV(50))}, signs=[0, -1]), r"J\['P1', 'P2'\].*room for the sign"),
         (dict(J=mV(501)), "J.*within bounds"),
         (dict(prior={"delay": (1 * pq.ms, 1 * pq.ms)}), "prior names 'delay'"),
+        (dict(spread={"J": mV(1)}), r"spread\['J'\]: couplings have no common mean"),
+        (dict(spread={"t_ref": 1 * pq.ms}), "spread names 't_ref'"),
+        (dict(spread={"tau_m": 5 * pq.ms}), r"TypeError: spread\['tau_m'\] is .*number"),
+        (dict(spread={"u_rest": 2.5}), r"TypeError: spread\['u_rest'\] has no unit"),
+        (dict(spread={"u_rest": mV([1, 2])}), r"spread\['u_rest'\] has the shape"),
+        (dict(spread={"threshold": mV(0)}), r"spread\['threshold'\] is 0.0 mV; expected a positive s.d."),
+        (dict(spread={"tau_m": np.nan}), r"spread\['tau_m'\] is nan"),
+        (dict(spread=2.5), "TypeError: spread is a float; expected a dict"),
         (dict(prior={"tau_m": (20 * pq.ms, 0 * pq.ms)}), r"prior\['tau_m'\]\[0\] is 0 ms; expected a positive sd"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from neulvm_neo.io import FitFileError, load_fit, save_fit
 from numpy.testing import assert_array_equal
 
-from .io_samples import make_fit
+from .io_samples import assert_same_fit, make_fit
 
 
 @pytest.fixture
@@ -28,17 +28,25 @@ def rewrite_header(path, **changes):
 def test_a_fit_comes_back_bit_for_bit(tmp_path, fit):
     save_fit(tmp_path / "fit.npz", fit)
     back = load_fit(tmp_path / "fit.npz")
-    for name in ("labels", "neuron_ids", "log_likelihood", "log_likelihood_error", "n_iter", "converged", "status"):
-        assert getattr(back, name) == getattr(fit, name)
-        assert type(getattr(back, name)) is type(getattr(fit, name))
-    assert (back.settings, back.software_version) == (fit.settings, fit.software_version)
+    assert_same_fit(back, fit)
     assert type(back.settings["shape"]) is tuple
-    for a, b in zip(fit.activities, back.activities, strict=True):
-        for name in ("n", "n_neurons", "n_bar", "n_std"):
-            assert_array_equal(getattr(b, name), getattr(a, name), strict=True)
-        assert (b.bin_size, b.t_start, b.names, b.spiketrains) == (a.bin_size, a.t_start, tuple(a.names), None)
+    assert all(activity.spiketrains is None for activity in back.activities)
+    assert back.uncertainty.lower[1] == -np.inf
+    assert_array_equal(back.activities[0].activity_band[1], fit.activities[0].activity_band[1])
     assert_array_equal(back.trace[0]["theta"], fit.trace[0]["theta"], strict=True)
     assert (back.trace[0]["log_likelihood"], back.trace[1]) == (-3.1, {"log_likelihood": -2.0, "step": 1})
+
+
+def test_files_from_before_there_were_bands_and_intervals_still_load(tmp_path, fit):
+    save_fit(tmp_path / "fit.npz", fit)
+    rewrite_header(tmp_path / "fit.npz", uncertainty=None, distances=None, state=None)
+    with np.load(tmp_path / "fit.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files if "lower" not in name and "upper" not in name}
+    np.savez(tmp_path / "fit.npz", **arrays)
+    back = load_fit(tmp_path / "fit.npz")
+    assert (back.uncertainty, back.distances, back.state) == (None, None, {})
+    assert back.activities[0].activity_band is None
+    assert_array_equal(back.activities[0].n_std, fit.activities[0].n_std, strict=True)
 
 
 def test_the_circuit_comes_back_bit_for_bit(tmp_path, fit):

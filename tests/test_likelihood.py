@@ -257,6 +257,36 @@ def test_a_constant_past_at_the_renewal_rate_of_continuous_time_goes_on(t_ref):
     assert abs(errors[1]) < abs(errors[0]) / 3.5
 
 
+def test_the_deviance_differs_from_the_binomial_by_what_does_not_depend_on_the_parameters():
+    p, n, *others = problem(2, 0.002, 0.0, True)
+    trial = observe(*others)
+    one, other = p, p._replace(u_rest=p.u_rest + 0.7, J=1.2 * p.J)
+    changes = [
+        np.subtract(*(joint(q, n, trial, bin_size=DT, density=density).part_b for q in (one, other)))
+        for density in ("deviance", "binomial")
+    ]
+    assert changes[0] == pytest.approx(changes[1], rel=1e-9)
+    at_expectation = joint(p, n, trial, bin_size=DT).n_bar
+    value, *slopes = likelihood.log_density(at_expectation, at_expectation, at_expectation, p.n_neurons, DT, "deviance")
+    assert value == pytest.approx(0.0, abs=1e-9)
+    for slope in slopes:
+        np.testing.assert_allclose(slope, 0.0, atol=1e-9)
+
+
+def test_temperature_divides_part_b_and_its_share_of_the_gradients():
+    p, n, *others = problem(2, 0.002, 0.0, True)
+    alone, cold, warm = (
+        joint(p, n, observe(*others), bin_size=DT, density="deviance", **settings)
+        for settings in ({"parts": "a"}, {}, {"temperature": 8.0})
+    )
+    assert warm.part_a == cold.part_a
+    assert warm.part_b == pytest.approx(cold.part_b / 8)
+    np.testing.assert_allclose(warm.g_n - alone.g_n, (cold.g_n - alone.g_n) / 8, atol=1e-9)
+    np.testing.assert_allclose(
+        warm.g_parameters.J - alone.g_parameters.J, (cold.g_parameters.J - alone.g_parameters.J) / 8, atol=1e-9
+    )
+
+
 def test_an_unknown_density_is_refused_by_name():
     p, n, counts, labels, history_rate, stimulus = problem(1, 0.0, 0.0, False)
     with pytest.raises(ValueError, match="density 'poisson' is unknown"):

@@ -23,6 +23,7 @@ def tied_circuit(**changes):
         ties={"J": [["J_e", "J_i"], ["J_e", "J_i"]], "threshold": ["both", "both"], "tau_syn": [1, 1]},
         signs=[1, -1],
         prior={"tau_m": ([20, 15] * pq.ms, [5, np.inf] * pq.ms), "J": (0 * pq.mV, 30 * pq.mV)},
+        spread={},
     )
     return Circuit(**(arguments | changes))
 
@@ -175,8 +176,33 @@ def test_the_prior_is_gaussian_in_the_values_with_a_matching_gradient():
     h = 1e-5
     numeric = (space.log_prior(theta + h * direction)[0] - space.log_prior(theta - h * direction)[0]) / (2 * h)
     assert numeric == pytest.approx(gradient @ direction, rel=1e-6)
-    flat_value, flat_gradient = ParameterSpace(CIRCUITS["untied"]).log_prior(np.zeros(18))
+    flat_value, flat_gradient = ParameterSpace(CIRCUITS["untied"].replace(spread={})).log_prior(np.arange(18.0))
     assert flat_value == 0.0 and not flat_gradient.any()
+
+
+def test_differences_between_populations_cost_what_their_spread_says_and_a_common_shift_nothing():
+    circuit = tied_circuit(
+        n_neurons=100, names=["a", "b", "c"], J=0 * pq.mV, mask=None, ties={"u_rest": ["x", "x", ""]}, signs=None,
+        tau_m=[10, 20, 40] * pq.ms, u_rest=[3, 3, 7] * pq.mV, prior=None,
+        spread={"tau_m": 0.5, "u_rest": 2 * pq.mV},
+    )  # fmt: skip
+    space = ParameterSpace(circuit)
+    theta = space.pack(parameters_of(circuit))
+    value, gradient = space.log_prior(theta)
+    # ln 2 on either side of the mean of three; two distinct values 2 mV on either side of theirs
+    assert value == pytest.approx(-0.5 * (2 * np.log(2) ** 2 / 0.25 + 2 * 2.0**2 / 2.0**2))
+    shifted = space.pack(parameters_of(circuit)._replace(u_rest=np.array([9.0, 9.0, 13.0]), tau_m=[0.02, 0.04, 0.08]))
+    assert space.log_prior(shifted)[0] == pytest.approx(value)
+    direction, h = np.random.default_rng(6).normal(size=space.n_free), 1e-5
+    numeric = (space.log_prior(theta + h * direction)[0] - space.log_prior(theta - h * direction)[0]) / (2 * h)
+    assert numeric == pytest.approx(gradient @ direction, rel=1e-6)
+
+
+def test_the_precision_of_the_prior_is_the_slope_of_its_gradient():
+    space = ParameterSpace(tied_circuit(spread=None, prior={"u_rest": (0 * pq.mV, 30 * pq.mV)}))
+    theta, direction = space.draw(np.random.default_rng(7)), np.random.default_rng(8).normal(size=space.n_free)
+    change = space.log_prior(theta + direction)[1] - space.log_prior(theta - direction)[1]
+    np.testing.assert_allclose(-space.prior_precision(theta) @ direction, change / 2, atol=1e-9)
 
 
 def test_unpack_shares_no_memory_with_the_circuit():

@@ -65,3 +65,13 @@ def test_a_fit_becomes_a_block_with_a_segment_per_trial_and_a_group_per_populati
         assert float(signal.t_start.rescale("s")) == 5.0
         view = block.groups[1].channelviews[i].resolve()
         assert_allclose(view.rescale("Hz").magnitude[:, 0], activity().activity[:, 1])
+
+
+def test_the_distance_to_a_population_is_the_mean_over_the_others_in_it():
+    circuit = SimpleNamespace(names=("E", "I"))
+    fit = FitResult(circuit, ("E", "E", "I", "unassigned"), tuple("abcd"), (), 0.0, 0.0, 1, True, "")
+    distances = np.array([[0, 1, 2, 3], [1, 0, 4, 5], [2, 4, 0, 6], [3, 5, 6, 0]])
+    assert_allclose(fit.with_distances(distances).distances, [[1, 2], [1, 4], [3, np.nan], [4, 6]])
+    assert fit.distances is None and distances[0, 0] == 0
+    with pytest.raises(ValueError, match=r"shape \(4, 3\), expected \(4, 4\)"):
+        fit.with_distances(distances[:, :3])

@@ -65,6 +65,9 @@ def log_density(x, mean, variance, N, dt, density):
     if density == "binomial":
         choose = math.lgamma(N + 1) - math.lgamma(x + 1) - math.lgamma(N - x + 1)
         return choose + x * math.log(mean / N) + (N - x) * math.log1p(-mean / N)
+    if density == "deviance":
+        silent = (N - x) * math.log((N - mean) / (N - x)) if x < N else 0.0
+        return silent + (x * math.log(mean / x) if x > 0 else 0.0)
     variance = mean if variance is None else max(variance, 0.05 * mean)
     log_p = -((x - mean) ** 2) / (2 * variance)
     return log_p - math.log(2 * math.pi * variance) / 2 if density == "gaussian" else log_p
