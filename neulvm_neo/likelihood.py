@@ -13,7 +13,7 @@ from scipy.special import digamma, gammaln
 from . import discretization
 from .kernels import mesoscopic, mesoscopic_adjoint, observed, potential
 
-DENSITIES = ("binomial", "gaussian", "noise", "deviance")
+DENSITIES = ("others", "binomial", "gaussian", "noise", "deviance")
 # Counts below this count as this many in the logarithm of the deviance.
 LEAST_COUNT = 1e-9
 # A population is never expected to fire at less than this rate (Hz): keeps log n̄ finite where the finite-size
@@ -118,9 +118,11 @@ def joint(
         See `discretization.discretize`.
     window : int or numpy.ndarray of int, shape (K,), optional
         Cohort ages tracked one by one, in bins; default `discretization.age_windows`. Keep it fixed while optimising.
-    density : {"binomial", "gaussian", "noise", "deviance"}
-        p(n_t | past): the spikes of the q recorded neurons plus Binomial(N - q, n̄/N) of the others; N(n̄, v) with v the
-        variance given the past (the paper's N(n̄, n̄) in the first-order schemes); or the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
+    density : {"others", "binomial", "gaussian", "noise", "deviance"}
+        p(n_t | past). ``"others"``: n_t are the spikes of the q recorded neurons, which part a accounts for, and
+        Binomial(N - q, n̄/N) of the others; ``"binomial"``: Binomial(N, n̄/N), nearly the same as long as q ≪ N;
+        ``"gaussian"``: N(n̄, v) with v the variance given the past (the paper's N(n̄, n̄) in the first-order schemes);
+        ``"noise"``: the same without its log term, -(n - n̄)²/(2 v), whose maximum is the mode over the
         noise ξ in n = n̄ + √v ξ and does not reward silencing the activity. ``"deviance"`` is the binomial relative to
         its value at n̄ = n, that is without the share -½ log(2π n (1 - n/N)) that does not know n̄: the same idea with
         the binomial's tails (spikes where none are expected cost some nats each, not millions) and its maximum over θ,
@@ -307,7 +309,7 @@ class _Sweep:
         """log p of a stretch's counts, and its derivatives by n̄, v and n, (K, bins)."""
         here, B, N = slice(start, stop), self.n_history, self.step.n_neurons
         arguments = [self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T]
-        if self.density != "binomial":
+        if self.density != "others":
             value, *gradients = log_density(*arguments, N, self.step.bin_size, self.density)
             return value / self.temperature, *(np.ascontiguousarray(g.T) / self.temperature for g in gradients)
         # the recorded neurons have their own likelihood, so the mesoscopic one is that of the others
@@ -316,7 +318,7 @@ class _Sweep:
         counts, n_bar, variance = (value[:, some] for value in arguments)
         counts = np.maximum(counts - self.n_spikes[some, here].T, 0.0)
         value, *gradients = log_density(
-            counts, n_bar * share, variance * share, self.n_others[some], self.step.bin_size, self.density
+            counts, n_bar * share, variance * share, self.n_others[some], self.step.bin_size, "binomial"
         )
         filled = [np.zeros((len(N), stop - start)) for _ in gradients]
         for whole, gradient, factor in zip(filled, gradients, (share, share, 1.0), strict=True):

@@ -383,7 +383,6 @@ def _iterate(setting, state):
 def _iterate_smc(setting, state):
     space = setting.space
     parameters = space.unpack(state.theta)
-    step = discretization.discretize(parameters, setting.bin_size, setting.scheme)
     n_trajectories = setting.n_trajectories
 
     def draw(observation, child):
@@ -397,8 +396,8 @@ def _iterate_smc(setting, state):
             n_particles=setting.n_particles,
             n_paths=1,
         )
-        start = histories.start(result.path_histories, step, discretization.age_windows(step))
-        return result.log_likelihood, (dataclasses.replace(observation, start=start), result.paths[0])
+        path = dataclasses.replace(observation, start=result.path_starts[0])
+        return result.log_likelihood, (path, result.paths[0])
 
     n_trials = len(setting.observations)
     children = state.rng.spawn(n_trials * n_trajectories)
@@ -406,7 +405,7 @@ def _iterate_smc(setting, state):
     drawn = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(tasks)
     logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_trajectories)
     trajectories = [[path for _, path in drawn[i * n_trajectories : (i + 1) * n_trajectories]] for i in range(n_trials)]
-    new = m_step(
+    step = m_step(
         state.theta,
         space,
         trajectories,

@@ -27,7 +27,7 @@ def m_step(
     *,
     bin_size,
     scheme,
-    density="binomial",
+    density="others",
     parts="ab",
     anchor=None,
     max_iter=50,

@@ -43,8 +43,8 @@ class FilterResult:
         Expected count given the past spikes.
     paths : numpy.ndarray, shape (n_paths, n_bins, K)
         Trajectories of the counts drawn from p(n | y, θ).
-    path_histories : histories.Histories
-        What each trajectory started from.
+    path_starts : tuple of histories.Starts
+        What each trajectory started from, for `Observation.start`, at the age window of `likelihood.joint`.
     """
 
     log_increments: np.ndarray
@@ -55,7 +55,7 @@ class FilterResult:
     n_upper: np.ndarray
     n_bar: np.ndarray
     paths: np.ndarray
-    path_histories: random_histories.Histories
+    path_starts: tuple
 
     @property
     def log_likelihood(self):
@@ -111,8 +111,10 @@ def particle_filter(
         run.advance(early, keep_paths=n_paths > 0)
         run.thin(n_particles)
     run.advance(observation.n_bins, keep_paths=n_paths > 0)
-    paths, path_histories = run.draw_paths(n_paths)
-    return run.result(paths, path_histories)
+    paths, chosen = run.draw_paths(n_paths)
+    windows = likelihood_windows(step)
+    starts = (random_histories.start(run.histories.of(slice(i, i + 1)), step, windows) for i in chosen)
+    return run.result(paths, tuple(starts))
 
 
 def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs=2, **settings):
@@ -143,6 +145,11 @@ def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs
 def age_windows(step):
     """Ages that a filter tracks one by one when it is not told, per population; see `discretization.age_windows`."""
     return discretization.age_windows(step, MEMORY, lanes=LANES)
+
+
+def likelihood_windows(step):
+    """Ages that `likelihood.joint` tracks one by one when it is not told, per population."""
+    return np.maximum(discretization.age_windows(step), step.refractory_bins + 2)
 
 
 def early_bins(histories, bin_size, n_bins):
@@ -243,7 +250,7 @@ class Run:
         self.phases.append(ancestors)
 
     def draw_paths(self, n_paths):
-        """Trajectories of the counts (n_paths, T, K), and the history of each."""
+        """Trajectories of the counts (n_paths, T, K), and the history that each started from (n_paths,)."""
         paths = np.empty((n_paths, self.next_bin, len(self.windows)))
         last = self.rng.choice(self.weights.size, size=n_paths, p=self.weights)
         for phase in reversed(self.phases) if n_paths else ():
@@ -254,14 +261,14 @@ class Run:
             first = np.empty(n_paths, dtype=np.int64)
             particles.trace_paths(path_n, path_ancestor, last, paths[:, start:stop], first)
             last = first
-        return paths, self.histories.of(last)
+        return paths, last
 
-    def result(self, paths, path_histories):
+    def result(self, paths, path_starts):
         """What the pass has found out, as a FilterResult."""
         n_std = np.sqrt(np.maximum(self.mean_square - self.mean**2, 0.0))
         return FilterResult(
             self.log_increments, self.predicted, self.mean, n_std, self.lower, self.upper, self.mean_n_bar, paths,
-            path_histories,
+            path_starts,
         )  # fmt: skip
 
     def _make_room(self, n_particles):

@@ -55,14 +55,18 @@ def log_joint(p, n, counts, labels, history_rate, stimulus, dt, scheme, window, 
     for t in range(T):
         for k in range(K):
             given = variance[t, k] if scheme == "second-order" else None
-            part_b += log_density(n[t, k], n_bar[t, k], given, p.n_neurons[k], dt, density)
+            x, mean, N = n[t, k], n_bar[t, k], p.n_neurons[k]
+            if density == "others":
+                mine = [i for i, label in enumerate(labels) if label == k]
+                x, mean, N = max(x - sum(counts[t, i] for i in mine), 0.0), mean * (1 - len(mine) / N), N - len(mine)
+            part_b += log_density(x, mean, given, N, dt, density)
     return Joint(part_a, part_b, n_bar, variance)
 
 
 def log_density(x, mean, variance, N, dt, density):
     """log p(n_t = x); `variance` None: the mean."""
     mean = min(max(mean, 1e-3 * N * dt), N * (1 - 1e-6))
-    if density == "binomial":
+    if density in ("binomial", "others"):
         choose = math.lgamma(N + 1) - math.lgamma(x + 1) - math.lgamma(N - x + 1)
         return choose + x * math.log(mean / N) + (N - x) * math.log1p(-mean / N)
     if density == "deviance":
