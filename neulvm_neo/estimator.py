@@ -17,6 +17,7 @@ from .agreement import say_what_bins_do, warn_of_refractory_violations
 from .assignment import assign
 from .binning import bin_size_in_seconds
 from .circuit import Circuit
+from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
 from .inference import em, initialization
 from .likelihood import Observation
@@ -32,6 +33,7 @@ _NETWORK_OF = {"second-order": ("exact", 0.0002), "exponential": ("exact", np.in
 _TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
 _MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
 _LEVELS = ("mesoscopic", "microscopic")
+_CONSTANT_RATES = ("neurons", "populations")
 
 
 class _SeveralTrials:
@@ -318,6 +320,36 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         _, inferred = self._infer(X, trials, stimulus, method="smc")
         return float(np.concatenate([trial.log_increments for trial in inferred]).mean())
 
+    def bits_per_spike(self, X, *, against="neurons", training=None, trials=None, stimulus=None):
+        """How much better than constant rates the model predicts spikes, in bits per spike; 0 is no better.
+
+        Parameters
+        ----------
+        X, trials, stimulus
+            As in `transform`; best data that the fit has not seen.
+        against : {"neurons", "populations"}
+            One constant rate for each neuron, or one for all neurons of a population, which is all that the model can
+            know in which they are alike.
+        training : optional
+            Where the constant rates are taken from, in any form of X: the data that the model was fitted to, if X was
+            held out. Default X itself, which favours the constant rates.
+
+        Returns
+        -------
+        float
+            (log p of the model - log p of the constant rates) / (number of spikes · log 2), over all trials and all
+            neurons that belong to a population. NaN if there is no spike.
+        """
+        if against not in _CONSTANT_RATES:
+            raise ValueError(f"against is {against!r}; expected one of {', '.join(map(repr, _CONSTANT_RATES))}.")
+        data, inferred = self._infer(X, trials, stimulus, method="smc")
+        own = self.labels_ >= 0
+        counts, seen = [trial[:, own] for trial in data.counts], None
+        if training is not None:
+            seen = [trial[:, own] for trial in self._read(training, None, self._bin_size, reset=False).counts]
+        log_likelihood = float(sum(trial.log_increments.sum() for trial in inferred))
+        return bits_per_spike(log_likelihood, counts, seen, self.labels_[own] if against == "populations" else None)
+
     def sample(self, n_samples=1, random_state=None):
         """Draw a recording like the training data from the fitted circuit.
 
@@ -383,9 +415,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         settings = dict(duration=duration, bin_size=units.seconds(bin_size), stimulus=stimulus)
         if level == "microscopic":
             time_step = bin_size / np.ceil(bin_size / _TIME_STEP - 1e-6)
-            settings.update(
-                time_step=units.seconds(time_step), integration="exact", n_recorded=self.result_.n_recorded
-            )
+            settings.update(time_step=units.seconds(time_step), integration="exact", n_recorded=self.result_.n_recorded)
         else:
             settings.update(scheme=self.scheme)
         function = simulate_microscopic if level == "microscopic" else simulate_mesoscopic

@@ -20,6 +20,7 @@ from neulvm_neo import Circuit, NeuLVM, SpikeRecording, simulate_microscopic
 from neulvm_neo.agreement import RefractoryViolationWarning
 from neulvm_neo.binning import MultipleSpikesWarning, bin_recording
 from neulvm_neo.clustering import SilentNeuronsWarning
+from neulvm_neo.constant_rates import constant_rates_log_likelihood
 from neulvm_neo.inference import em
 from neulvm_neo.parameters import parameters_of
 
@@ -94,11 +95,9 @@ def test_a_resting_potential_is_found_from_random_starts():
 
 
 def test_the_hidden_activity_is_found_and_held_out_data_are_predicted():
-    wave = (lambda times: 4 * np.sin(2 * np.pi * times.magnitude)[:, None] * [[1, 0]] * pq.mV)  # noqa: E731
+    wave = lambda times: 4 * np.sin(2 * np.pi * times.magnitude)[:, None] * [[1, 0]] * pq.mV  # noqa: E731
     circuit = two_populations(tau_m=30 * pq.ms)
-    training, test = (
-        record(3.0, (6, 4), seed, circuit=circuit, stimulus=wave) for seed in (1, 2)
-    )
+    training, test = (record(3.0, (6, 4), seed, circuit=circuit, stimulus=wave) for seed in (1, 2))
     model = NeuLVM(circuit, labels="population", start=circuit, **{**QUICK, "n_particles": 100})
     model.fit(training.spiketrains, stimulus=wave)
     activity = model.transform(test.spiketrains, stimulus=wave)
@@ -673,3 +672,28 @@ def test_a_grid_search_over_trials_works(counts):
     search = GridSearchCV(NeuLVM(labels=[0, 0, 1, 1], **QUICK), grid, cv=2).fit(counts)
     assert search.best_params_["circuit"].free == ("u_rest",)
     assert search.best_estimator_.transform(counts[0]).shape == (500, 2)
+
+
+# --- beyond constant rates --------------------------------------------------------------------------------------------
+
+
+def test_bits_per_spike_compare_the_score_with_constant_rates(model, counts):
+    X = counts[:2]
+    n_bins, n_spikes = sum(map(len, X)), sum(trial.sum() for trial in X)
+    for options, other in (
+        ({}, constant_rates_log_likelihood(X)),
+        ({"against": "populations"}, constant_rates_log_likelihood(X, labels=[0, 0, 1, 1])),
+        ({"training": counts[2]}, constant_rates_log_likelihood(X, training=[counts[2]])),
+    ):
+        expected = (model.score(X) * n_bins - other) / (n_spikes * np.log(2))
+        assert model.bits_per_spike(X, **options) == pytest.approx(expected)
+
+
+def test_bits_per_spike_leave_out_unassigned_neurons_and_unknown_rivals_are_refused(counts):
+    X = counts[0][:150]
+    model = NeuLVM(two_populations(), labels=[0, -1, 1, 1], **QUICK).fit(X)
+    other = X.copy()
+    other[:, 1] = 1.0
+    assert model.bits_per_spike(other) == model.bits_per_spike(X)
+    with pytest.raises(ValueError, match="against is 'neuron'; expected one of 'neurons', 'populations'"):
+        model.bits_per_spike(X, against="neuron")
