@@ -9,6 +9,8 @@ import numpy as np
 from .kernels import microscopic
 
 _SETTLED_LOG = 30.0  # a reset has decayed by exp(-30): older neurons are all alike
+CLUSTER_WIDTH = 1e-3  # s, standard deviation of spike times within a cluster
+_PERIODS_BEFORE = 3  # of a clustered past: synapses remember them
 _SPIKES_AT_ONCE = 2_000_000  # that a thread has room for: 32 MB
 _UPDATES_AT_ONCE = 200_000_000  # of neurons in one call of the kernel: some 0.3 s, after which Ctrl-C is heard
 # Updates of neurons each thread needs between two barriers. A barrier takes about 30 µs: measured on two cores, two
@@ -42,9 +44,49 @@ def asynchronous_start(parameters, step, drive, rate, rng):
     return np.concatenate(V), np.concatenate(sleep)
 
 
+def clustered_start(parameters, step, rate, n_clusters, rng, *, time_step):
+    """Neurons that fire one after the other in clusters, each once per period.
+
+    Parameters
+    ----------
+    parameters, step
+        As in `run_network`.
+    rate : numpy.ndarray, shape (n_populations,), Hz
+        The period of each population is 1 / rate, and its potential the one at which lone neurons fire so often.
+    n_clusters : int
+        Of equal size, at equal distances. Spikes of a cluster are spread by `CLUSTER_WIDTH`.
+    rng : numpy.random.Generator
+        Advances.
+    time_step : float
+        s
+
+    Returns
+    -------
+    V, sleep : numpy.ndarray, shape (n_neurons,)
+        As of `asynchronous_start`.
+    before : numpy.ndarray, shape (n_steps, n_populations)
+        Spike counts of the last steps before step 0, some periods long.
+    """
+    period = 1.0 / (rate * time_step)  # steps
+    V, sleep, before = [], [], np.zeros((int(np.ceil(_PERIODS_BEFORE * period.max())), rate.size))
+    for k, (leak, offset, r) in enumerate(zip(step["leak"], step["offset"], step["refractory_steps"], strict=True)):
+        n = int(parameters.n_neurons[k])
+        settled = _potential_of_interval(period[k], leak, offset, r)
+        phase = (rng.random() + np.arange(n) % n_clusters / n_clusters) * period[k]
+        phase = (phase + CLUSTER_WIDTH / time_step * rng.standard_normal(n)) % period[k]
+        age = np.ceil(np.maximum(phase, 1e-9)).astype(np.int64)  # the last spike was in step -age
+        V.append(np.where(age - 1 > r, settled * -np.expm1(np.maximum(age - 1 - r, 0) * np.log(leak)), 0.0))
+        sleep.append(np.maximum(r - age + 1, 0).astype(np.int32))
+        for turn in range(_PERIODS_BEFORE + 1):
+            steps = len(before) - np.ceil(np.maximum(phase + turn * period[k], 1e-9)).astype(np.int64)
+            np.add.at(before[:, k], steps[steps >= 0], 1.0)
+    return np.concatenate(V), np.concatenate(sleep), before
+
+
 def run_network(
-    parameters, step, drive, rate, V, sleep, n_recorded, *, time_step, steps_per_bin, warm_up, key, max_threads=1
-):
+    parameters, step, drive, rate, V, sleep, n_recorded, *, time_step, steps_per_bin, warm_up, key, max_threads=1,
+    before=None,
+):  # fmt: skip
     """Simulate every neuron; threads only change how long it takes.
 
     Each thread advances a share of every population by as many steps as a spike needs to arrive anywhere; then they
@@ -72,6 +114,8 @@ def run_network(
     key : numpy.ndarray of uint64, shape (2,)
         All patience of the neurons follows from it.
     max_threads : int
+    before : numpy.ndarray, shape (n_steps, n_populations), optional
+        Spike counts of the last steps before step 0; before them, and by default, the activity has been `rate`.
 
     Returns
     -------
@@ -94,9 +138,21 @@ def run_network(
     first_of = np.concatenate([[0], np.cumsum(size)[:-1]])
     border = first_of[:, None] + size[:, None] * np.arange(n_threads + 1) // n_threads
     asleep, oldest, newest, n_waking = _sleepers(sleep, border, refractory)
-    filtered = np.tile(rate, (n_threads, 1))
     past = np.zeros((n_threads, delay.max() + delay.min() + 2, K))
     past[0] = rate * size * time_step
+    activity = rate
+    if before is not None:
+        arrived = before / (size * time_step)
+        for k in range(K):  # I(0) has seen the steps up to -2 - delay
+            for spikes in arrived[: len(arrived) - 1 - delay[k], k]:
+                activity = np.where(
+                    np.arange(K) == k,
+                    step["synaptic_decay"][k] * activity + (1.0 - step["synaptic_decay"][k]) * spikes,
+                    activity,
+                )
+        steps = np.arange(-min(past.shape[1], len(before)), 0)
+        past[0, steps % past.shape[1]] = before[steps]
+    filtered = np.tile(activity, (n_threads, 1))
     n = np.zeros((n_threads, len(drive), K), dtype=np.int64)
 
     def advance_share(thread, meet):
@@ -144,6 +200,24 @@ def _renewal_state(settled, leak, offset, r, n_neurons, rng):
     cumulative = np.cumsum(share) / np.sum(share)
     age = np.minimum(np.searchsorted(cumulative, rng.random(n_neurons), side="right"), n_ages)  # n_ages: settled
     return np.append(potential, settled)[age], np.maximum(r - age, 0).astype(np.int32)
+
+
+def _potential_of_interval(interval, leak, offset, r):
+    """The constant input (mV) under which a neuron's mean interval between spikes is so many steps."""
+
+    def too_long(settled):
+        ages = np.arange(int(4 * interval) + r + 1)
+        potential = settled * -np.expm1(np.maximum(ages - r, 0) * np.log(leak))
+        hazard = np.where(ages > r, np.exp(np.minimum(potential - offset, 700.0)), 0.0)
+        return np.exp(-np.cumsum(hazard)).sum() > interval
+
+    low, high = 0.0, 1.0
+    while too_long(high):
+        high *= 2.0
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if too_long(middle) else (low, middle)
+    return high
 
 
 def _sleepers(sleep, border, refractory):

@@ -181,17 +181,19 @@ class ParameterSpace:
 
         Parameters
         ----------
-        theta : array, shape (n_free,)
+        theta : array, shape (n_free,), or (…, n_free) for many at once
 
         Returns
         -------
         Parameters
+            Given several θ, the fields with free values have their axes in front.
         """
         value = self._value(theta)
         fields = {name: np.array(x) for name, x in self._base._asdict().items()}
         for name, index in self._index.items():
             free = index >= 0
-            fields[name][free] = value[index[free]]
+            fields[name] = np.array(np.broadcast_to(fields[name], (*value.shape[:-1], *fields[name].shape)))
+            fields[name][..., free] = value[..., index[free]]
         return Parameters(**fields)
 
     def pull_back(self, theta, g):

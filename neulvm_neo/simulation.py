@@ -8,7 +8,7 @@ import numpy as np
 from . import units
 from .inference.particles import particle_filter
 from .likelihood import Observation
-from .network import asynchronous_start, run_network
+from .network import asynchronous_start, clustered_start, run_network
 from .parameters import parameters_of
 from .results import PopulationActivity
 
@@ -22,7 +22,7 @@ _SAME_TIME = 1e-6  # relative; 0.3 s is not bit for bit 150 bins of 2 ms
 
 def simulate_microscopic(
     circuit, *, duration, bin_size=None, time_step=None, integration="exact", stimulus=None, n_recorded=None,
-    initial_rate=None, warm_up=None, t_start=None, random_state=None, n_jobs=None,
+    initial_rate=None, initial_clusters=None, warm_up=None, t_start=None, random_state=None, n_jobs=None,
 ):  # fmt: skip
     """Simulate every neuron of a circuit.
 
@@ -53,6 +53,9 @@ def simulate_microscopic(
         Asynchronous start: until now every population fired at this constant rate, synapses and membranes are adapted
         to it, and the ages of the neurons are drawn from what renewal theory expects under that constant input.
         Default 10 Hz.
+    initial_clusters : int, optional
+        Start in clusters instead: the neurons of every population fire once per 1 / `initial_rate`, in so many groups of
+        equal size at equal distances, each spread over 1 ms (standard deviation).
     warm_up : Quantity, time, optional
         Simulated before `t_start` under the stimulus of the first bin, and thrown away (rounded to whole steps).
         Default 500 ms, but 0 ms where `initial_rate` says how to start.
@@ -100,10 +103,15 @@ def simulate_microscopic(
     max_threads = _threads(n_jobs)
     rng = generator_from(random_state)
     key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
-    V, sleep = asynchronous_start(parameters, step, drive[0], rate, rng)
+    before = None
+    if initial_clusters is None:
+        V, sleep = asynchronous_start(parameters, step, drive[0], rate, rng)
+    else:
+        _check_clusters(initial_clusters, initial_rate)
+        V, sleep, before = clustered_start(parameters, step, rate, initial_clusters, rng, time_step=grid.time_step)
     n, spikes = run_network(
         parameters, step, drive, rate, V, sleep, recorded, time_step=grid.time_step, steps_per_bin=grid.steps_per_bin,
-        warm_up=grid.warm_up, key=key, max_threads=max_threads,
+        warm_up=grid.warm_up, key=key, max_threads=max_threads, before=before,
     )  # fmt: skip
     trains = None if n_recorded is None else _spike_trains(spikes, recorded, circuit, grid)
     return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, spiketrains=trains)
@@ -269,6 +277,13 @@ def _coefficients(parameters, dt, integration):
         "refractory_steps": np.rint(parameters.t_ref / dt).astype(np.int64),
         "delay_steps": np.rint(parameters.delay / dt).astype(np.int64),
     }
+
+
+def _check_clusters(initial_clusters, initial_rate):
+    if not isinstance(initial_clusters, (int, np.integer)) or initial_clusters < 1:
+        raise ValueError(f"initial_clusters is {initial_clusters!r}; expected a whole number of at least 1.")
+    if initial_rate is None:
+        raise ValueError("initial_clusters needs initial_rate: clusters fire once per 1 / initial_rate.")
 
 
 def _initial_rates(initial_rate, n_populations):
