@@ -71,8 +71,9 @@ def liu_west(space, theta, observations, histories, *, bin_size, rng, scheme="se
         n_begin = particles.MORE_EARLY * n_particles if early else n_particles
         if len(theta) != n_begin:
             theta = theta[_systematic(rng, np.ones(len(theta)), n_begin)]
-        run = particles.Run(discretization.discretize(space.unpack(theta), bin_size, scheme), observation, rng=rng)
-        run.begin(n_begin, histories)
+        step = discretization.discretize(space.unpack(theta), bin_size, scheme)
+        run = particles.Run(step, observation, histories, rng=rng)
+        run.begin(n_begin)
         while run.next_bin < observation.n_bins:
             theta = _until_resampled(run, early if run.next_bin < early else observation.n_bins, theta, space, scheme)
             if run.next_bin == early:

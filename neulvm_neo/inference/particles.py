@@ -19,6 +19,10 @@ LANES = 32
 # Membrane time constants for which cohorts are held one by one: n̄ is then wrong by 2e-4 in the three-population network
 # and by 1e-3 to 5e-3 in the worst regime tried (0.8 Hz), less than by chance.
 MEMORY = 5.5
+# Mean intervals between spikes after which hardly anybody is left to be held: the window need not be longer than that
+# where neurons fire faster than their membranes forget (in the clusters of a population with 100 ms membranes, n̄ is
+# then wrong by ...).
+MEMORY_INTERVALS = 2.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12
 # How a trial began is what particles know least about: in the first `EARLY_INTERVALS` mean intervals between spikes of
@@ -103,10 +107,10 @@ def particle_filter(
     FilterResult
     """
     step = discretization.discretize(parameters, bin_size, scheme)
-    run = Run(step, observation, window=window, rng=rng, resample_below=resample_below)
+    run = Run(step, observation, histories, rng=rng, window=window, resample_below=resample_below)
     n_particles = int(n_particles)
     early = early_bins(histories, bin_size, observation.n_bins) if observation.spikes else 0
-    run.begin(MORE_EARLY * n_particles if early else n_particles, histories, clusters=clusters)
+    run.begin(MORE_EARLY * n_particles if early else n_particles, clusters=clusters)
     if early:
         run.advance(early, keep_paths=n_paths > 0)
         run.thin(n_particles)
@@ -142,9 +146,23 @@ def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs
     return float(value), float(np.sqrt(variance))
 
 
-def age_windows(step):
-    """Ages that a filter tracks one by one when it is not told, per population; see `discretization.age_windows`."""
-    return discretization.age_windows(step, MEMORY, lanes=LANES)
+def age_windows(step, rates=None):
+    """Ages that a filter tracks one by one when it is not told, per population; see `discretization.age_windows`.
+
+    Parameters
+    ----------
+    step : discretization.Step
+        Of one or many sets of parameters; the windows suffice for all of them.
+    rates : numpy.ndarray, shape (·, K), Hz, optional
+        Activities that are met; without them nothing is known of the intervals between spikes.
+    """
+    K = step.leak.shape[-1]
+    windows = discretization.age_windows(step, MEMORY, lanes=LANES).reshape(-1, K).max(axis=0)
+    if rates is None:
+        return windows
+    bins = MEMORY_INTERVALS / (np.maximum(np.mean(rates, axis=0), 1e-3) * step.bin_size)
+    enough = step.refractory_bins + 1 + LANES * np.ceil(np.minimum(bins, 1e6) / LANES).astype(np.int64)
+    return np.minimum(windows, enough)
 
 
 def likelihood_windows(step):
@@ -169,8 +187,10 @@ class Run:
     step : discretization.Step
         Of one set of parameters for all particles, or of many, with an axis in front.
     observation : Observation
-    window : int or numpy.ndarray of int, shape (K,), optional
+    rates : numpy.ndarray, shape (·, K), Hz
+        The `histories` of `particle_filter`.
     rng : numpy.random.Generator
+    window : int or numpy.ndarray of int, shape (K,), optional
     resample_below : float
     reference : numpy.ndarray, shape (n_bins, K), optional
         Counts that the first particle is to have: conditional SMC with ancestor sampling.
@@ -178,12 +198,12 @@ class Run:
         Bins to look ahead for ancestors of the reference.
     """
 
-    def __init__(self, step, observation, *, window=None, rng, resample_below=0.5, reference=None, horizon=0):
+    def __init__(self, step, observation, rates, *, rng, window=None, resample_below=0.5, reference=None, horizon=0):
         self.rng, self.resample_below, self.observation = rng, resample_below, observation
         T, K = observation.n_bins, step.leak.shape[-1]
+        self.rates = np.atleast_2d(np.asarray(rates, dtype=float))
         if window is None:
-            windows = age_windows(step)
-            window = windows.reshape(-1, K).max(axis=0)
+            window = age_windows(step, self.rates)
         windows = np.broadcast_to(window, K).astype(np.int64)
         self.windows = np.maximum(windows, step.refractory_bins + 2)
         self.length = max(int(self.windows.max()), int(step.delay_bins.max()) + 2)
@@ -208,11 +228,11 @@ class Run:
         """The particles."""
         return self.clouds[self.clock[particles.SWAPS] % 2]
 
-    def begin(self, n_particles, rates, clusters=True):
-        """Draw every particle's history; `rates` as the `histories` of `particle_filter`."""
+    def begin(self, n_particles, clusters=True):
+        """Draw every particle's history."""
         n_sets = self.co.leak.shape[0]
         set_of = np.zeros(n_particles, dtype=np.int64) if n_sets == 1 else np.arange(n_particles)
-        self.histories = random_histories.draw(self.rng, rates, n_particles, self.bin_size, clusters)
+        self.histories = random_histories.draw(self.rng, self.rates, n_particles, self.bin_size, clusters)
         starts = random_histories.settle(self.histories, self.co.c, self.co.decay, set_of, self.windows)
         self._make_room(n_particles)
         cloud, rows, length = self.cloud, n_particles * len(self.windows), self.length
@@ -282,21 +302,24 @@ class Run:
 def coefficients(step, windows, length):
     """What the kernel needs of a `Step`, whose fields may have an axis of sets in front."""
     K = len(windows)
-    M = step.leak.size // K
-    c = mesoscopic.constants(step, windows)
-    decay = np.zeros((M * K, length), dtype=particles.CELL)
-    table = discretization.decay_table(step, windows)[0].reshape(M * K, -1)
-    decay[:, : table.shape[1]] = table
+    (M,) = np.broadcast_shapes(
+        (1,), *(value.shape[:-1] for value in (step.leak, step.u_rest, step.log_hazard_offset, step.synaptic_decay)),
+        step.J.shape[:-2],
+    )  # fmt: skip
 
     def sets(value, *shape):
         return np.ascontiguousarray(np.broadcast_to(value, (M, *shape)), dtype=float)
 
+    c = np.ascontiguousarray(np.broadcast_to(mesoscopic.constants(step, windows), (M, K, mesoscopic.N_CONSTANTS)))
+    decay = np.zeros((M, K, length), dtype=particles.CELL)
+    table = discretization.decay_table(step, windows)[0]
+    decay[..., : table.shape[-1]] = table
     vectors = (step.u_rest, step.tau_m, step.leak, step.leak**step.release_fraction, step.synaptic_decay)
     matrices = (step.J, step.by_current, step.by_before, step.by_now, step.release_by_current,
                 step.release_by_before, step.release_by_now, step.feedback)  # fmt: skip
     return particles.Coefficients(
         c.reshape(M * K, -1),
-        decay,
+        decay.reshape(M * K, length),
         *(sets(value, K) for value in (*vectors, step.arrive_before, step.arrive_now)),
         *(sets(value, K, K) for value in matrices),
     )

@@ -7,7 +7,7 @@ from numba import njit
 
 from .mesoscopic import BIN_SIZE, LEAK, OFFSET, REFRACTORY, SIZE, settled_cohorts
 
-_BISECTIONS = 40
+_BISECTIONS = 26
 _HIGHEST = 30.0  # mV: neurons are between this far below their threshold and as far above within one bin
 
 

@@ -278,7 +278,8 @@ def constants(step, windows):
 
     One array, because numba counts references at every access to one of many.
     """
-    c = np.empty((*step.leak.shape, N_CONSTANTS))
+    shape = np.broadcast_shapes(step.leak.shape, step.log_hazard_offset.shape)
+    c = np.empty((*shape, N_CONSTANTS))
     for column, value in (
         (WINDOW, windows), (REFRACTORY, step.refractory_bins), (OFFSET, step.log_hazard_offset), (LEAK, step.leak),
         (RELEASE, step.release_bins), (CURVATURE, step.curvature), (SIZE, step.n_neurons),
