@@ -16,6 +16,7 @@ else:
     from .nwb import read_nwb
     from .nwb_annotation import annotate_nwb
     from .nwb_file import NWBReadError
+    from .nwb_fit import read_fit
     from .nwb_writer import write_nwb
 
     # One line per format of a recording: suffix -> (its reader, its writer), as "module:function" in this folder.
@@ -36,6 +37,7 @@ else:
         "preferred_suffix",
         "read",
         "read_block",
+        "read_fit",
         "read_nwb",
         "save_fit",
         "write",

@@ -6,10 +6,21 @@ import warnings
 
 import numpy as np
 
+from neulvm_neo import units as unit_boundary
 from neulvm_neo.new_files import new_file
 from neulvm_neo.results import UNASSIGNED
 
+from .fit_record import FitRecordError, fit_of, record_of
 from .nwb import read_nwb
+from .nwb_content import SERIES, checked_names, circuit_values, rates_of
+
+_SIGNALS = {
+    "n": "population_activity",
+    "n_bar": "expected_population_activity",
+    "n_std": "population_activity_std",
+    "n_lower": "population_activity_lower",
+    "n_upper": "population_activity_upper",
+}
 
 
 def read_block(path):
@@ -60,7 +71,7 @@ def read_block(path):
     return block
 
 
-def annotated_block(block, result):
+def annotated_block(block, result, *, suffix=""):
     """A copy of a Block with a fit in it; the Block itself stays as it is.
 
     Parameters
@@ -69,13 +80,20 @@ def annotated_block(block, result):
         The recording that was fitted: one Segment per trial.
     result : neulvm_neo.FitResult
         Its `neuron_ids` name the trains: annotation ``unit_id``, else the train's name, else its position.
+    suffix : str, default ""
+        For several fits side by side: signals and annotations below end in ``_<suffix>``.
 
     Returns
     -------
     neo.Block
-        In every Segment the activity as AnalogSignal (Hz, one channel per population) and every train annotated with
-        ``neulvm_population`` ("unassigned" if it was not fitted). One Group per population holds its trains and a
-        ChannelView of its activity.
+        In every Segment the activity as AnalogSignal ``population_activity`` (Hz, one channel per population), and as
+        further ones what else the fit knows: ``expected_population_activity``, ``population_activity_std``, ``_lower``
+        and ``_upper``. Every train is annotated with ``neulvm_population`` ("unassigned" if it was not fitted) and,
+        where the fit has distances, ``neulvm_distance``. One Group per population holds its trains and ChannelViews of
+        its activity, and is annotated with size and parameters (s, mV). The Block is annotated with
+        ``neulvm_parameters``, their ``neulvm_estimates``, ``neulvm_lower`` and ``neulvm_upper`` where the fit has
+        intervals, and with ``neulvm_fit``, from which `read_fit` makes the fit again. An earlier fit of the same suffix
+        is replaced.
 
     Raises
     ------
@@ -102,33 +120,77 @@ def annotated_block(block, result):
             f"the Block has {len(block.segments)} Segments, the fit {len(result.activities)} trials; "
             "give the Block that was fitted."
         )
+    ending = checked_names(suffix).ending
     block = copy.deepcopy(block)
-    label_of = dict(zip(map(str, result.neuron_ids), result.labels, strict=True))
-    groups = {name: neo.Group(name=name) for name in result.names}
-    for name, n_neurons, group in zip(result.names, result.circuit.n_neurons, groups.values(), strict=True):
-        group.annotate(neulvm_population=name, population_size=int(n_neurons))
+    _remove_earlier(block, ending)
+    groups = _population_groups(result, ending)
+    position = {str(neuron): i for i, neuron in enumerate(result.neuron_ids)}
     for segment, activity in zip(block.segments, result.activities, strict=True):
         neurons = [_neuron_id(train, i) for i, train in enumerate(segment.spiketrains)]
-        if missing := sorted(set(label_of) - set(neurons)):
+        if missing := sorted(set(position) - set(neurons)):
             raise ValueError(
                 f"the Block lacks the neurons {', '.join(missing[:10])} of the fit; give the Block that was fitted."
             )
         for train, neuron in zip(segment.spiketrains, neurons, strict=True):
-            label = str(label_of.get(neuron, UNASSIGNED))
-            train.annotate(neulvm_population=label)
+            label = str(result.labels[position[neuron]]) if neuron in position else UNASSIGNED
+            train.annotations[f"neulvm_population{ending}"] = label
             if label in groups:
                 groups[label].add(train)
-        signal = activity.to_neo(
-            result.n_recorded,
-            neulvm_version=result.software_version,
-            log_likelihood=float(result.log_likelihood),
-            log_likelihood_error=float(result.log_likelihood_error),
-        )
-        segment.analogsignals.append(signal)
-        for channel, (name, group) in enumerate(groups.items()):
-            group.add(neo.ChannelView(signal, index=np.array([channel]), name=name))
+                if result.distances is not None:
+                    distance = result.distances[position[neuron]][result.names.index(label)]
+                    train.annotations[f"neulvm_distance{ending}"] = float(distance)
+        for kind, name in _SIGNALS.items():
+            if getattr(activity, kind) is None:
+                continue
+            signal = _signal(activity, kind, result, f"{name}{ending}", ending)
+            segment.analogsignals.append(signal)
+            for channel, (population, group) in enumerate(groups.items()):
+                view = population if kind == "n" else f"{population} {name}"
+                group.add(neo.ChannelView(signal, index=np.array([channel]), name=view))
     block.groups.extend(groups.values())
+    if result.uncertainty is not None:
+        known = result.uncertainty
+        own = {"parameters": list(known.names), "estimates": known.estimate, "lower": known.lower, "upper": known.upper}
+        block.annotate(**{f"neulvm_{name}{ending}": values for name, values in own.items()})
+    block.annotate(**{f"neulvm_fit{ending}": record_of(result)})
     return block
+
+
+def fit_of_block(block, *, suffix=""):
+    """The fit that `annotated_block` wrote into a Block.
+
+    Parameters
+    ----------
+    block : neo.Block
+    suffix : str, default ""
+
+    Returns
+    -------
+    neulvm_neo.FitResult
+        See `read_fit`.
+
+    Raises
+    ------
+    FitRecordError
+        A ``ValueError``, if there is none, or a damaged one.
+    """
+    ending = checked_names(suffix).ending
+    if f"neulvm_fit{ending}" not in block.annotations:
+        raise FitRecordError(f"the Block has no annotation neulvm_fit{ending}, so it holds no such fit")
+
+    def rates(trials):
+        if len(trials) != len(block.segments):
+            raise FitRecordError(f"the fit has {len(trials)} trials, the Block {len(block.segments)} Segments")
+        return [
+            {
+                str(signal.annotations["neulvm_kind"]): signal.rescale("Hz").magnitude
+                for signal in segment.analogsignals
+                if signal.annotations.get("neulvm_ending") == ending
+            }
+            for segment in block.segments
+        ]
+
+    return fit_of(str(block.annotations[f"neulvm_fit{ending}"]), rates)
 
 
 def write_block(path, block, *, overwrite=False):
@@ -137,9 +199,7 @@ def write_block(path, block, *, overwrite=False):
     Parameters
     ----------
     path : str or os.PathLike
-        The suffix decides. ``.nix`` (needs the package nixio) keeps everything, also groups and channel views, in an
-        open HDF5 layout: the file to keep. ``.pkl`` is Neo's pickle: as complete, but tied to the versions that wrote
-        it, and unsafe to open from strangers. For exchange use `write_nwb`, which writes the spike trains only.
+        ``.nix`` (needs the package nixio) or ``.pkl``, see Notes.
     block : neo.Block
         Not altered (Neo's own writers would leave marks in it).
     overwrite : bool, default False
@@ -153,6 +213,20 @@ def write_block(path, block, *, overwrite=False):
         If the suffix is another one.
     ImportError
         If nixio is not installed and the suffix is ``.nix``.
+
+    Notes
+    -----
+    What the formats of Neo keep of an annotated Block:
+
+    ============================ =====================================================================================
+    ``.nix`` (NixIO)             everything, in an open HDF5 layout: the file to keep
+    ``.pkl`` (PickleIO)          everything, but tied to the versions that wrote it, and unsafe to open from strangers
+    ``.mat`` (NeoMatlabIO)       not the array annotations (names of the channels), and so not the fit
+    ``.nwb`` (Neo's NWBIO)       spikes and signals only: no unit ids, labels, groups, views, names of channels, or fit
+    others (Ascii, KlustaKwik)   spikes only
+    ============================ =====================================================================================
+
+    So only the first two are written here. For exchange use `annotate_nwb`, or `write_nwb` for spike trains alone.
     """
     from neo.io import PickleIO
 
@@ -168,6 +242,43 @@ def preferred_suffix():
     import importlib.util
 
     return ".nix" if importlib.util.find_spec("nixio") else ".pkl"
+
+
+def _remove_earlier(block, ending):
+    for segment in block.segments:
+        segment.analogsignals = [s for s in segment.analogsignals if s.annotations.get("neulvm_ending") != ending]
+        for train in segment.spiketrains:
+            for name in ("population", "distance"):
+                train.annotations.pop(f"neulvm_{name}{ending}", None)
+    block.groups = [group for group in block.groups if group.annotations.get("neulvm_ending") != ending]
+    for name in ("parameters", "estimates", "lower", "upper", "fit"):
+        block.annotations.pop(f"neulvm_{name}{ending}", None)
+
+
+def _population_groups(result, ending):
+    import neo
+
+    values = circuit_values(result.circuit, len(result.names))
+    groups = {}
+    for k, (name, size, recorded) in enumerate(
+        zip(result.names, result.circuit.n_neurons, result.n_recorded, strict=True)
+    ):
+        own = {parameter: column[k].tolist() for parameter, (column, _) in values.items()}
+        groups[name] = neo.Group(
+            name=name, neulvm_population=name, neulvm_ending=ending, population_size=int(size),
+            n_recorded=int(recorded), **own,
+        )  # fmt: skip
+    return groups
+
+
+def _signal(activity, kind, result, name, ending):
+    return unit_boundary.analog_signal(
+        rates_of(activity, kind), "Hz", activity.bin_size, activity.t_start, activity.names,
+        name=name, description=SERIES[kind][1],
+        array_annotations={"population_size": np.asarray(activity.n_neurons), "n_recorded": result.n_recorded},
+        neulvm_kind=kind, neulvm_ending=ending, neulvm_version=result.software_version,
+        log_likelihood=float(result.log_likelihood), log_likelihood_error=float(result.log_likelihood_error),
+    )  # fmt: skip
 
 
 def _neuron_id(train, i):

@@ -6,23 +6,37 @@ gives up on what it would not write today (a units table whose electrodes column
 PyNWB then validates the copy and reads it back before it gets its name.
 """
 
-import json
 import logging
 import os
 import shutil
+import warnings
 
 import numpy as np
 
-from neulvm_neo import units as unit_boundary
-from neulvm_neo.new_files import new_file
+from neulvm_neo.new_files import copy_unchanged, new_file
 
-from .neo_blocks import UNASSIGNED
-from .nwb_file import checked_units, open_nwb, quiet_pynwb
+from .nwb_content import (
+    COLUMNS,
+    MODULE,
+    MODULE_DESCRIPTION,
+    SERIES,
+    TABLES,
+    checked_names,
+    intervals,
+    labels_of,
+    populations,
+    sample_times,
+    series_of,
+    summary,
+)
+from .nwb_file import NWBReadError, checked_units, open_nwb, quiet_pynwb, validation_errors
+from .nwb_intervals import observed_span
 from .nwb_objects import (
     add_column,
     add_region_column,
     add_table,
     add_time_series,
+    link_to_elsewhere,
     processing_module,
     remove_column,
     table_namespace,
@@ -30,18 +44,8 @@ from .nwb_objects import (
 
 logger = logging.getLogger(__name__)
 
-_COLUMN = "neulvm_population"
-_MODULE, _MODULE_DESCRIPTION = "ecephys", "Processed extracellular electrophysiology data."
-_ACTIVITY, _EXPECTED, _STD = "PopulationActivity", "ExpectedPopulationActivity", "PopulationActivityStd"
-_POPULATIONS, _FIT = "Populations", "PopulationFit"
-_OURS = (
-    "neuLVM"  # every description of ours contains it: by this an earlier annotation is known from somebody else's data
-)
-_COLUMN_DESCRIPTION = f"Population of the unit in the fitted {_OURS}; {UNASSIGNED!r} if it was not fitted."
-_SAME_GRID = 1e-6  # trials whose bins continue each other to this share of a bin form one regular series
 
-
-def annotate_nwb(path, out, result, *, overwrite=False):
+def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
     """Write a copy of an NWB file with a fit in it: the population of every unit, their activity, their parameters.
 
     Parameters
@@ -50,9 +54,11 @@ def annotate_nwb(path, out, result, *, overwrite=False):
         The NWB 2 file that was fitted. It is only read.
     out : str or os.PathLike
         The annotated file. May be `path` itself only with `overwrite`; even then the file is replaced in one step, when
-        the new one is complete, valid and read back.
+        the new one is complete, valid and read back. A symbolic link of this name is replaced, not followed.
     result : neulvm_neo.FitResult
         Its `neuron_ids` must be ids of the file's units.
+    suffix : str, default ""
+        For several fits side by side: every name below ends in ``_<suffix>``. Letters, digits and ``_``.
     overwrite : bool, default False
         Replace `out` if it exists.
 
@@ -61,27 +67,40 @@ def annotate_nwb(path, out, result, *, overwrite=False):
     NWBReadError
         If `path` cannot be read (see `read_nwb`).
     FileExistsError
-        If `out` exists and `overwrite` is False.
+        If `out` exists and `overwrite` is False, or somebody else wrote to it meanwhile.
     ValueError
         If the fit does not belong to this file, its trials overlap in time, or the file holds objects of our names that
-        are not ours.
+        are not ours, or keeps its units in another file.
+    OSError
+        If `out` cannot be written: no space, no permission, open for writing elsewhere. Nothing is left behind.
     RuntimeError
         If the copy does not validate or does not read back as written; nothing is left behind.
+
+    Warns
+    -----
+    UserWarning
+        If the activity reaches beyond what the file observed.
 
     Notes
     -----
     Added are, and nothing else changes:
 
-    - ``units["neulvm_population"]``: name of the population, ``"unassigned"`` for units that were not fitted;
+    - ``units["neulvm_population"]``: name of the population, ``"unassigned"`` for units that were not fitted; and
+      ``units["neulvm_distance"]`` where the fit has distances between spike trains: the mean to the others of the
+      unit's population;
     - ``processing/ecephys/PopulationActivity``: TimeSeries in Hz, (time, population), stamped with the left edges of
-      the bins; ``ExpectedPopulationActivity`` and ``PopulationActivityStd`` likewise where the fit has them. Several
-      trials are stacked in time, and ``control`` holds the trial of every sample;
+      the bins; ``ExpectedPopulationActivity``, ``PopulationActivityStd``, and the band ``PopulationActivityLower`` and
+      ``PopulationActivityUpper`` likewise where the fit has them. Several trials are stacked in time, and ``control``
+      holds the trial of every sample;
     - ``processing/ecephys/Populations``: one row per population, with its units, size and parameters (a single
       population is followed by a row ``unassigned`` without parameters: a table of one row is bad practice in NWB);
-    - ``processing/ecephys/PopulationFit``: log-likelihood, settings and software, as text.
+    - ``processing/ecephys/PopulationParameters``: the free values with their intervals, where the fit has them;
+    - ``processing/ecephys/PopulationFit``: log-likelihood, settings, seed, software, name, identifier and SHA-256 of
+      the source, as text, and a ``record`` from which `read_fit` makes the fit again.
 
-    An earlier annotation by this function is replaced. The file keeps its NWB schema, and its links to other files are
-    kept as they are written, so relative ones ask for `out` in the same folder.
+    An earlier annotation of the same suffix is replaced, those of other suffixes stay. The file keeps its NWB schema,
+    whatever its age, and is copied and not rewritten, so that memory does not grow with its size. Its links to other
+    files are kept as they are written, so relative ones ask for `out` in the same folder.
 
     Examples
     --------
@@ -90,163 +109,111 @@ def annotate_nwb(path, out, result, *, overwrite=False):
     """
     import h5py
 
+    names = checked_names(suffix)
     with new_file(out, suffixes=(".nwb",), overwrite=overwrite) as temporary:
         with open_nwb(path) as nwb:
-            _, ids = checked_units(nwb, path)
-        labels = _labels(ids, result, path)
-        series = _series(result)
-        shutil.copyfile(path, temporary)
+            table, ids = checked_units(nwb, path)
+            source = {"file": os.path.basename(path), "identifier": str(nwb.identifier)}
+            observed = observed_span(nwb, table, path)
+        labels, distances = labels_of(ids, result, path)
+        series = series_of(result)
+        _check_time(result, observed, path)
+        source["sha256"] = copy_unchanged(path, temporary)
         with h5py.File(temporary, "r+") as file:
-            units, module = file["units"], processing_module(file, _MODULE, _MODULE_DESCRIPTION)
-            _remove_earlier(file, path)
-            namespace = table_namespace(units)
-            add_column(units, _COLUMN, labels, _COLUMN_DESCRIPTION, namespace)
-            _write_series(module, series, result)
-            _write_populations(module, units, labels, result, namespace)
-            add_table(module, _FIT, f"How the {_OURS} was fitted, and how well.", _summary(result), namespace)
-        if errors := _validation_errors(temporary):
-            inherited = _validation_errors(path)
-            if new := [error for error in errors if error not in inherited]:
-                raise RuntimeError(
-                    f"{os.fspath(out)}: the annotated file would not be valid NWB and was not written: {'; '.join(new)}"
-                )
-        _check_reads_back(temporary, labels, series, result)
+            _refuse_elsewhere(file, path)
+            if not np.array_equal(file["units/id"][:], ids):
+                raise RuntimeError(f"{os.fspath(path)}: changed while it was being read; run it again.")
+            _refuse_strangers(file, names, path)
+            _remove_earlier(file, names)
+            _write(file, names, result, labels, distances, series, source)
+        _check_valid(temporary, path, out)
+        _check_reads_back(temporary, names, labels, series, result)
         shutil.copymode(path, temporary)
     logger.info("%s: annotated with %d populations.", os.fspath(out), len(result.names))
 
 
-# --- what is to be written --------------------------------------------------------------------------------------------
+# --- before anything is written ---------------------------------------------------------------------------------------
 
 
-def _labels(ids, result, path):
-    """Population of every unit of the file, in the order of its table."""
-    label_of = dict(zip(map(str, result.neuron_ids), result.labels, strict=True))
-    if len(label_of) < len(result.neuron_ids) or len(set(ids)) < len(ids):
-        raise ValueError(
-            f"{os.fspath(path)}: units.id or result.neuron_ids holds duplicates, so they do not name units; renumber."
-        )
-    if unknown := sorted(set(label_of) - {str(i) for i in ids}):
-        raise ValueError(
-            f"{os.fspath(path)}: the fit has neurons {', '.join(unknown[:10])} that are not in units.id; "
-            "annotate the file that was fitted (its neurons are named by the annotation unit_id that read_nwb gives)."
-        )
-    if strange := sorted(set(result.labels) - set(result.names) - {UNASSIGNED}):
-        raise ValueError(
-            f"result.labels names {', '.join(map(str, strange))}, but the populations are {', '.join(result.names)}."
-        )
-    return [str(label_of.get(str(i), UNASSIGNED)) for i in ids]
+def _check_time(result, observed, path):
+    """Refuse activity of another time than the file's; it would be a lie that nobody can see."""
+    first = min(activity.t_start for activity in result.activities)
+    last = max(activity.t_start + activity.duration for activity in result.activities)
+    said = (
+        f"{os.fspath(path)}: the activity of the fit is of {first:g}-{last:g} s, the file observed "
+        f"{observed[0]:g}-{observed[1]:g} s"
+    )
+    if last <= observed[0] or first >= observed[1]:
+        raise ValueError(f"{said}; fit what read_nwb reads, which keeps the file's clock.")
+    slack = max(activity.bin_size for activity in result.activities)
+    if first < observed[0] - slack or last > observed[1] + slack:
+        warnings.warn(f"{said}: where nothing was observed it is what the model expects.", UserWarning, stacklevel=3)
 
 
-def _series(result):
-    """What becomes a TimeSeries: name -> (values in Hz, description), with all trials stacked in time."""
-    if not result.activities:
-        raise ValueError("result.activities is empty; there is no population activity to write.")
-    for activity in result.activities:
-        if activity.n.ndim != 2 or activity.n.shape[1] != len(result.names):
+def _refuse_elsewhere(file, path):
+    """Refuse files that keep in other files what is about to change: those would be written to."""
+    for name in ("units", "units/id", "processing", f"processing/{MODULE}"):
+        if where := link_to_elsewhere(file, name):
             raise ValueError(
-                f"result.activities have the shape {activity.n.shape}, expected (n_bins, {len(result.names)})."
+                f"{os.fspath(path)}: {name} lies in another file ({where}), which must not change; annotate that one."
             )
-    columns = f"Columns: {', '.join(result.names)}."
-    series = {
-        _ACTIVITY: (
-            [a.activity for a in result.activities],
-            f"Population activity inferred by {_OURS}: spikes per neuron and second.",
-        )
-    }
-    if all(a.n_bar is not None for a in result.activities):
-        series[_EXPECTED] = (
-            [a.expected_activity for a in result.activities],
-            f"Population activity that {_OURS} expects given the past.",
-        )
-    if all(a.n_std is not None for a in result.activities):
-        series[_STD] = (
-            [a.activity_std for a in result.activities],
-            f"Posterior standard deviation of the activity inferred by {_OURS}.",
-        )
-    order = np.argsort([a.t_start for a in result.activities])
-    return {
-        name: (np.vstack([values[i] for i in order]), f"{text} {columns}") for name, (values, text) in series.items()
-    }
 
 
-def _sample_times(result):
-    """Left edge of every bin (s) and its trial, in order of time; whether they form one regular series."""
-    order = np.argsort([a.t_start for a in result.activities])
-    bins = {a.bin_size for a in result.activities}
-    if len(bins) > 1:
-        raise ValueError(f"result.activities have different bin sizes {sorted(bins)} s; expected one.")
-    trials = [result.activities[i] for i in order]
-    steps = [
-        (later.t_start - (earlier.t_start + earlier.duration)) / earlier.bin_size
-        for earlier, later in zip(trials[:-1], trials[1:], strict=True)
+def _ours(file, names):
+    """(parent, name, how our description of it begins) of every object of these names in the file."""
+    units, module = file["units"], file.get(f"processing/{MODULE}", {})
+    places = [(units, COLUMNS), (module, SERIES), (module, TABLES)]
+    return [
+        (parent, names.of(kind), text)
+        for parent, table in places
+        for kind, (_, text) in table.items()
+        if names.of(kind) in parent
     ]
-    if any(step < -0.5 for step in steps):
-        raise ValueError(
-            "the trials of the fit overlap in time, so they cannot stand in one recording; "
-            "read trials with read_nwb(trials=...), which keeps the file's clock."
-        )
-    edges = np.concatenate([a.t_start + np.arange(len(a.n)) * a.bin_size for a in trials])
-    trial = np.concatenate([np.full(len(result.activities[i].n), i) for i in order])
-    return edges, trial, all(abs(step) < _SAME_GRID for step in steps)
 
 
-def _summary(result):
-    """Columns of the table that says how the fit came about."""
-    rows = {
-        "software": "neulvm-neo",
-        "software_version": result.software_version,
-        "log_likelihood": f"{float(result.log_likelihood)!r} nats",
-        "log_likelihood_error": f"{float(result.log_likelihood_error)!r} nats",
-        "n_iter": str(int(result.n_iter)),
-        "converged": str(bool(result.converged)),
-        "status": result.status,
-        "bin_size": f"{float(result.activities[0].bin_size)!r} s",
-        "n_trials": str(len(result.activities)),
-        "free_parameters": ", ".join(getattr(result.circuit, "free", ())),
-        **{f"settings.{key}": _as_text(value) for key, value in result.settings.items()},
-    }
-    return {
-        "quantity": (list(rows), "What is stated."),
-        "value": ([str(value) for value in rows.values()], "Its value, as text, with its unit where it has one."),
-    }
-
-
-def _as_text(value):
-    """A setting as text; a dictionary as ``key=value``, for dictionaries in a table cell are bad practice in NWB."""
-    if isinstance(value, dict):
-        return "; ".join(f"{key}={_as_text(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
-        return " | ".join(_as_text(item) for item in value)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-# --- writing it  ----------------------------------------------------------------------------------------------------
-
-
-def _remove_earlier(file, path):
-    """Remove an earlier annotation of ours; refuse to touch somebody else's object of the same name."""
-    units, module = file["units"], file.get(f"processing/{_MODULE}", {})
-    earlier = [(units, _COLUMN)] + [(module, name) for name in (_ACTIVITY, _EXPECTED, _STD, _POPULATIONS, _FIT)]
-    earlier = [(parent, name) for parent, name in earlier if name in parent]
-    for parent, name in earlier:
-        if _OURS not in str(parent[name].attrs.get("description", "")):
+def _refuse_strangers(file, names, path):
+    for parent, name, text in _ours(file, names):
+        if link_to_elsewhere(parent, name) or not str(parent[name].attrs.get("description", "")).startswith(text):
             raise ValueError(
-                f"{os.fspath(path)}: {parent[name].name} was not written by neulvm-neo and is left alone; rename it."
+                f"{os.fspath(path)}: {parent.name}/{name} was not written by neulvm-neo and is left alone; rename it, "
+                "or give a suffix."
             )
-    for parent, name in earlier:
-        if parent == units:
-            remove_column(units, name)
+
+
+# --- writing it -------------------------------------------------------------------------------------------------------
+
+
+def _remove_earlier(file, names):
+    for parent, name, _ in _ours(file, names):
+        if parent == file["units"]:
+            remove_column(parent, name)
         else:
             del parent[name]
 
 
-def _write_series(module, series, result):
-    edges, trial, regular = _sample_times(result)
+def _write(file, names, result, labels, distances, series, source):
+    units, module = file["units"], processing_module(file, MODULE, MODULE_DESCRIPTION)
+    namespace = table_namespace(units)
+    add_column(units, names.of("population"), labels, COLUMNS["population"][1], namespace)
+    if result.distances is not None:
+        add_column(units, names.of("distance"), distances, COLUMNS["distance"][1], namespace)
+    _write_series(module, names, series, result)
+    columns, members = populations(result, labels)
+    table = add_table(module, names.of("populations"), TABLES["populations"][1], columns, namespace)
+    add_region_column(table, "units", members, units, "Recorded units of this population.", namespace)
+    if result.uncertainty is not None and len(result.uncertainty.names):
+        columns = intervals(result.uncertainty)
+        add_table(module, names.of("parameters"), TABLES["parameters"][1], columns, namespace)
+    add_table(module, names.of("fit"), TABLES["fit"][1], summary(result, source), namespace)
+
+
+def _write_series(module, names, series, result):
+    edges, trial, regular = sample_times(result)
     n_trials = len(result.activities)
-    for name, (values, description) in series.items():
+    for kind, (values, description) in series.items():
         add_time_series(
             module,
-            name,
+            names.of(kind),
             values,
             "Hz",
             description,
@@ -257,71 +224,34 @@ def _write_series(module, series, result):
         )
 
 
-def _write_populations(module, units, labels, result, namespace):
-    names = list(result.names)
-    # A table with a single row counts as bad practice: a single population is followed by the units that are not in it.
-    rows = names if len(names) > 1 else [*names, UNASSIGNED]
-    members = [np.flatnonzero(np.asarray(labels) == name) for name in rows]
-    n_neurons = np.zeros(len(rows), dtype=np.int64)
-    n_neurons[: len(names)] = result.circuit.n_neurons
-    columns = {
-        "population_name": (rows, f"Name, as in units.{_COLUMN}."),
-        "n_neurons": (n_neurons, "Number of neurons in the model."),
-        "n_recorded": (np.array([len(own) for own in members]), "Number of recorded units."),
-    }
-    for name, (values, description) in _parameters(result.circuit, len(names)).items():
-        missing = np.full((len(rows) - len(names), *values.shape[1:]), np.nan)
-        columns[name] = (np.concatenate([values, missing]), description)
-    description = f"Populations of the fitted {_OURS} and their parameters."
-    table = add_table(module, _POPULATIONS, description, columns, namespace)
-    add_region_column(table, "units", members, units, "Recorded units of this population.", namespace)
-
-
-def _parameters(circuit, n_populations):
-    """Columns of parameters: name -> (one value per population, or one row of J, and what it is)."""
-
-    def per_population(strip, name):
-        return np.broadcast_to(strip(getattr(circuit, name), name), (n_populations,))
-
-    s, mv = unit_boundary.to_seconds, unit_boundary.to_millivolts
-    return {
-        "membrane_time_constant": (per_population(s, "tau_m"), "Membrane time constant tau_m (s)."),
-        "resting_potential": (per_population(mv, "u_rest"), "Resting potential u_rest (mV above the reset)."),
-        "threshold": (per_population(mv, "threshold"), "Threshold of the escape rate exp(u - threshold) Hz (mV)."),
-        "synaptic_time_constant": (per_population(s, "tau_syn"), "tau_syn of the currents this population evokes (s)."),
-        "refractory_period": (per_population(s, "t_ref"), "Absolute refractory period t_ref (s)."),
-        "transmission_delay": (per_population(s, "delay"), "Delay of the spikes this population sends (s)."),
-        "coupling": (
-            mv(circuit.J, "J").reshape(n_populations, n_populations),
-            "Coupling J to this population from every population, in the order of the rows (mV).",
-        ),
-    }
-
-
 # --- is it right? -----------------------------------------------------------------------------------------------------
 
 
-def _validation_errors(path):
-    """What ``pynwb.validate`` finds, as texts: by the schema in the file, or PyNWB's own where that is incomplete."""
-    import pynwb
-
-    with quiet_pynwb():
-        try:
-            return [str(error) for error in pynwb.validate(path=os.fspath(path))]
-        except Exception as error:
-            logger.info("%s: not validated by the schema cached in the file (%r), but by PyNWB's own.", path, error)
-            return [str(error) for error in pynwb.validate(path=os.fspath(path), use_cached_namespaces=False)]
-
-
-def _check_reads_back(path, labels, series, result):
-    with open_nwb(path) as nwb:
-        module = nwb.processing[_MODULE]
-        same = (
-            list(nwb.units[_COLUMN][:]) == labels
-            and all(
-                np.array_equal(module[name].data[:], values, equal_nan=True) for name, (values, _) in series.items()
+def _check_valid(temporary, path, out):
+    if errors := validation_errors(temporary):
+        inherited = validation_errors(path)
+        if new := [error for error in errors if error not in inherited]:
+            raise RuntimeError(
+                f"{os.fspath(out)}: the annotated file would not be valid NWB and was not written: {'; '.join(new)}"
             )
-            and list(module[_POPULATIONS]["population_name"][: len(result.names)]) == list(result.names)
-        )
+
+
+def _check_reads_back(path, names, labels, series, result):
+    try:
+        with open_nwb(path) as nwb, quiet_pynwb():
+            module = nwb.processing[MODULE]
+            same = (
+                list(nwb.units[names.of("population")][:]) == labels
+                and all(
+                    np.array_equal(module[names.of(kind)].data[:], values, equal_nan=True)
+                    for kind, (values, _) in series.items()
+                )
+                and list(module[names.of("populations")]["population_name"][: len(result.names)]) == list(result.names)
+            )
+    except NWBReadError as error:
+        raise RuntimeError(
+            f"the annotated file would not be readable and was not written ({error.__cause__}); do other objects of "
+            "the file refer to an earlier annotation?"
+        ) from error
     if not same:
         raise RuntimeError("the annotated file does not read back as written; nothing was written. Please report this.")

@@ -76,6 +76,18 @@ def checked_units(nwb, path):
     return table, [int(i) for i in table.id[:]]
 
 
+def validation_errors(path):
+    """What ``pynwb.validate`` finds, as texts: by the schema in the file, or PyNWB's own where that is incomplete."""
+    import pynwb
+
+    with quiet_pynwb():
+        try:
+            return [str(error) for error in pynwb.validate(path=os.fspath(path))]
+        except Exception as error:
+            logger.info("%s: not validated by the schema cached in the file (%r), but by PyNWB's own.", path, error)
+            return [str(error) for error in pynwb.validate(path=os.fspath(path), use_cached_namespaces=False)]
+
+
 def refusal(path, text):
     """The error for a file that cannot be read as asked: file, field, remedy."""
     return NWBReadError(f"{os.fspath(path)}: {text}")

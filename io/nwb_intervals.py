@@ -76,6 +76,15 @@ def pieces(nwb, table, rows, trials, window, path, notes):
     return [Piece(start, stop, True, name) for (start, stop), name in zip(common, names, strict=True)]
 
 
+def observed_span(nwb, table, path):
+    """First and last moment (s) that a file observed, by the rules in the Notes of `read_nwb`."""
+    observed = _observed_intervals(table, range(len(table.id)))
+    if observed is None:
+        return _assumed_interval(nwb, table, path)
+    limits = np.concatenate([own for own in observed if len(own)])
+    return float(limits[:, 0].min()), float(limits[:, 1].max())
+
+
 def _observed_intervals(table, rows):
     """Per selected row an (n, 2) array of intervals in s, sorted and merged; None where the file says nothing."""
     if "obs_intervals" not in table.colnames:

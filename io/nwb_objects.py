@@ -4,6 +4,8 @@ import uuid
 
 import numpy as np
 
+_MOST_LINKS = 20  # after each other
+
 
 def processing_module(file, name, description):
     """The processing module of this name, made if the file has none."""
@@ -11,6 +13,28 @@ def processing_module(file, name, description):
     if name not in processing:
         _typed(processing.create_group(name), "ProcessingModule", "core", description=description)
     return processing[name]
+
+
+def link_to_elsewhere(group, name, depth=0):
+    """The file in which an object of an HDF5 file really lies, or None if it lies in this one or is not there.
+
+    Nothing is opened on the way: h5py opens what a link leads to as it opened the file itself, that is for writing.
+    """
+    import h5py
+
+    if depth > _MOST_LINKS:
+        return "links that lead to each other"
+    steps, at = [step for step in name.split("/") if step], group
+    for i, step in enumerate(steps):
+        link = at.get(step, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            return link.filename
+        if isinstance(link, h5py.SoftLink):
+            start = at.file if link.path.startswith("/") else at
+            return link_to_elsewhere(start, "/".join([link.path, *steps[i + 1 :]]), depth + 1)
+        if not isinstance(link, h5py.HardLink) or not isinstance(at := at[step], h5py.Group):
+            return None
+    return None
 
 
 def add_time_series(module, name, values, unit, description, comments, rate=None, times=None, control=None):

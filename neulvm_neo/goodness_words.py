@@ -1,5 +1,7 @@
 """A `GoodnessOfFit` in words: two tables, and what the model does not explain in sentences."""
 
+from itertools import groupby
+
 import numpy as np
 
 from .predictive import BAND, FAILS, band_text, fails_below
@@ -37,8 +39,14 @@ def summary(found):
 
 def failures(found):
     """What the model does not explain, one sentence each: a tuple of str, empty if nothing is found."""
-    by_itself = (_sentence(check, found) for check in found.checks if check.failed)
-    return (*by_itself, *_of_single_rates(found), *_given_the_past(found))
+    return (*_by_itself(found), *_of_single_rates(found), *_given_the_past(found))
+
+
+def _by_itself(found):
+    failed = [check for check in found.checks if check.failed]
+    for _, alike in groupby(failed, lambda check: (check.quantity, check.populations, check.median < check.recorded)):
+        first, *others = alike
+        yield _of_power(first, *others) if first.quantity == "power" else _sentence(first, found)
 
 
 def _given_the_past(found):
@@ -56,13 +64,13 @@ def _given_the_past(found):
             )
         if units.serial_p_value[k] <= FAILS:
             r = units.serial_correlation[k]
-            alike = (
-                "Short intervals follow short ones and long ones long ones"
-                if r > 0
-                else "Short and long intervals alternate"
-            )
-            why = ": something changes slowly that the model does not follow" if r > 0 else ""
-            yield f"{alike} in {name} beyond what the model predicts (Spearman {r:+.2f}){why}."
+            if r > 0:
+                said = "Short intervals follow short ones, and long ones long ones,"
+                why = "something changes slowly that the model does not follow"
+            else:
+                said = "Short and long intervals alternate"
+                why = "rounding spikes to bins does this to regular neurons, so try smaller bins"
+            yield f"{said} in {name} beyond what the model predicts (Spearman {r:+.2f}): {why}."
     neurons, share = found.neurons, FAILS / max(len(found.neuron_ids), 1)
     for own, of_population, what in (
         (neurons.p_value, units.p_value, "intervals do not come as predicted from the past"),
@@ -77,7 +85,9 @@ def _given_the_past(found):
 def _of_single_rates(found):
     # shared among the neurons of a population, which are compared with all of theirs in the replicates
     share = fails_below(found.n_replicates) / np.bincount(found.labels, minlength=len(found.names))[found.labels]
-    outliers = np.flatnonzero(found.rate_p_value <= share)
+    # where the whole population is off, this has been said
+    off = [found.names.index(c.populations[0]) for c in found.checks if c.quantity == "rate" and c.failed]
+    outliers = np.flatnonzero((found.rate_p_value <= share) & ~np.isin(found.labels, off))
     if outliers.size:
 
         def rates(i):
@@ -125,17 +135,28 @@ def _sentence(check, found):
             f"Successive intervals of {where} {how} in the model (local variation {model}; {band}) than recorded "
             f"({recorded})."
         )
-    if check.quantity == "power":
-        how, at = "less" if less else "more", "at " if check.band[0] else ""
-        return (
-            f"Spikes of {where} fluctuate {how} {at}{band_text(check.band)} in the model ({model} times the power of "
-            f"Poisson spikes; {band}) than recorded ({recorded})."
-        )
     how = "less" if less else "more"
     return (
         f"Neurons of {where} fire {how} together in the model (correlation in windows of {window}: {model}; {band}) "
         f"than recorded ({recorded})."
     )
+
+
+def _of_power(*checks):
+    bands = _enumerated(band_text(check.band) for check in checks)
+    model, recorded = (
+        _enumerated(_number(getattr(check, what)) for check in checks) for what in ("median", "recorded")
+    )
+    how = "less" if checks[0].median < checks[0].recorded else "more"
+    return (
+        f"Spikes of {checks[0].populations[0]} fluctuate {how} in the model than recorded, {bands}: {model} times the "
+        f"power of Poisson spikes, recorded {recorded}."
+    )
+
+
+def _enumerated(texts):
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _rescaling_rows(found):

@@ -146,7 +146,7 @@ def test_the_source_keeps_its_bytes_and_the_copy_all_of_its_contents(recording, 
     assert sha256(recording) == hash_before
     after = contents(out)
     assert {name: after[name] for name in before} == before
-    ours = ("units/neulvm_population", "processing/ecephys")
+    ours = ("units/neulvm_", "processing/ecephys")
     assert all(name.startswith(ours) for name in set(after) - set(before))
 
 
@@ -208,7 +208,7 @@ def test_overwriting_is_refused_unless_asked_for(recording, out):
 
 def test_a_failure_leaves_the_target_and_no_rubbish(recording, monkeypatch):
     before = sha256(recording)
-    monkeypatch.setattr("neulvm_neo.io.nwb_annotation._write_populations", _fails)
+    monkeypatch.setattr("neulvm_neo.io.nwb_annotation._write_series", _fails)
     with pytest.raises(OSError, match="disk full"):
         annotate_nwb(recording, recording, make_fit([10, 11]), overwrite=True)
     assert sha256(recording) == before
@@ -219,7 +219,7 @@ def test_an_invalid_result_is_not_given_its_name(recording, out, monkeypatch):
     inherited, new = "units: old fault", "units: broken"
     errors = {str(recording): [inherited]}
     monkeypatch.setattr(
-        "neulvm_neo.io.nwb_annotation._validation_errors", lambda path: errors.get(str(path), [inherited, new])
+        "neulvm_neo.io.nwb_annotation.validation_errors", lambda path: errors.get(str(path), [inherited, new])
     )
     with pytest.raises(RuntimeError, match="would not be valid NWB and was not written: units: broken"):
         annotate_nwb(recording, out, make_fit([10, 11]))

@@ -9,15 +9,15 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..likelihood import Observation
+from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
-from . import initialization, particles
+from . import baum_viterbi, initialization, particles
 from .m_step import m_step
 from .viterbi import e_step
 
 log = logging.getLogger(__name__)
 
-METHODS = ("smc", "viterbi")
+METHODS = ("smc", *baum_viterbi.METHODS)
 # Starts compete in rounds; after each, the worse half is given up. Iterations per round, L-BFGS iterations per M-step.
 ITERATIONS_PER_ROUND = 5
 M_STEP_ITERATIONS = 40
@@ -126,6 +126,7 @@ def fit(
     n_particles=200,
     n_jobs=None,
     start=None,
+    smoothing=None,
     verbose=0,
 ):
     """Fit the free values of a circuit to recorded spikes.
@@ -141,14 +142,16 @@ def fit(
     rng : numpy.random.Generator
         Its children seed the starts, so that the result does not depend on `n_jobs`.
     scheme : {"second-order", "exponential", "euler"}
-    method : {"smc", "viterbi"}
+    method : {"smc", "viterbi", "paper"}
         ``"smc"``: Monte-Carlo EM; the E-step draws trajectories of the hidden counts from particle filters, so that the
-        finite-size noise keeps its size. ``"viterbi"``: the paper's Baum–Viterbi algorithm (one most probable
-        trajectory; hard-EM bias) with the noise-space E-step.
+        finite-size noise keeps its size. ``"viterbi"``: one most probable
+        trajectory and the parameters with it, by annealing (see `baum_viterbi`). ``"paper"``: the Baum–Viterbi
+        algorithm as published.
     stimuli : list of numpy.ndarray, shape (n_bins, K), mV, optional
     n_init : int
         Starts, each drawn from 0.4 to 2 times the circuit's values and brought near by part a of the likelihood. Every
-        start gets `ITERATIONS_PER_ROUND` iterations, then the worse half is given up, until one is left.
+        start gets `ITERATIONS_PER_ROUND` iterations, then the worse half is given up, until one is left. (Starts of
+        "paper" stay where they were drawn; it and "viterbi" keep the one that ends with the highest joint likelihood.)
     max_iter : int
         Iterations of the chosen start in all.
     tol : float
@@ -160,6 +163,9 @@ def fit(
     start : Parameters, callable or None
         Starting values for all starts, or ``start(rng, circuit, counts, labels, bin_size) -> Parameters``; default as
         under `n_init`.
+    smoothing : float, optional
+        Standard deviation in s of the kernel that smooths spikes into a first activity. By default chosen by the data
+        (`initialization.smoothed_activity`); further starts of "viterbi" then have narrower ones.
     verbose : int
         1 shows a progress bar.
 
@@ -177,8 +183,8 @@ def fit(
         raise ValueError(f"method {method!r} is unknown; choose one of {METHODS}.")
     space, labels = ParameterSpace(circuit), np.asarray(labels, dtype=np.int64)
     K = len(circuit.names)
-    activities, width = initialization.smoothed_activity(counts, labels, K, bin_size)
-    log.info("smoothed activity: Gaussian kernel of %g ms, chosen by leave-one-out likelihood", 1e3 * width)
+    activities, width = initialization.smoothed_activity(counts, labels, K, bin_size, smoothing)
+    log.info("smoothed activity: Gaussian kernel of %g ms", 1e3 * width)
     stimuli = [None] * len(counts) if stimuli is None else stimuli
     observations = tuple(
         Observation.from_counts(trial, labels, K, activity[0], stimulus)
@@ -201,6 +207,14 @@ def fit(
     # `start` may be a user's function of everything that a start depends on
     draw = _drawing(start, space, circuit, counts, labels, bin_size)
     *children, final_rng = rng.spawn(n_init + 1)
+    if method in baum_viterbi.METHODS:
+        problem = baum_viterbi.Problem(
+            space, observations, tuple(counts), labels, bin_size, scheme, method, width, smoothing is not None, max_iter
+        )
+        found = baum_viterbi.search(
+            problem, space.pack(parameters_of(circuit)), draw, children, tol=tol, n_jobs=n_jobs, verbose=verbose
+        )
+        return _most_probable(setting, *found, max_iter, final_rng)
     rounds = _rounds(n_init, max_iter)
     interrupted = converged = False
     total = n_init + sum(n_starts * n_iter for n_starts, n_iter in rounds)
@@ -244,7 +258,6 @@ def fit(
         method=method,
         n_particles=4 * n_particles,
         rng=final_rng.spawn(1)[0],
-        starts=state.n if method == "viterbi" else None,
         n_jobs=n_jobs,
     )
     status = (
@@ -272,10 +285,10 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
 
     Parameters
     ----------
-    method : {"smc", "viterbi"}
-        Posterior mean by the particle filter with a fixed lag, or the most probable trajectory in noise space.
+    method : {"smc", "viterbi", "paper"}
+        Posterior mean by the particle filter with a fixed lag, or the most probable trajectory.
     starts : tuple of numpy.ndarray, optional
-        Counts that "viterbi" starts from; default the filter's posterior mean.
+        Counts that E-steps start from; default the filter's posterior mean.
 
     Returns
     -------
@@ -288,7 +301,8 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
         )
         if method == "smc":
             return Inferred(filtered.n, filtered.n_std, filtered.n_bar, filtered.log_increments)
-        step = e_step(filtered.n if begin is None else begin, parameters, observation, bin_size=bin_size, scheme=scheme)
+        n = filtered.n if begin is None else begin
+        step = baum_viterbi.infer(n, parameters, observation, bin_size=bin_size, scheme=scheme, method=method)
         return Inferred(step.n, None, step.n_bar, filtered.log_increments)
 
     starts = [None] * len(observations) if starts is None else starts
@@ -296,6 +310,33 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
         joblib.delayed(one)(*task) for task in zip(observations, rng.spawn(len(observations)), starts, strict=True)
     )
     return joblib.Parallel(n_jobs=n_jobs, prefer="threads")(tasks)
+
+
+def _most_probable(setting, state, converged, interrupted, max_iter, rng):
+    """Result of "viterbi" and "paper": their own trajectories, and log p(y | θ̂) from the particle filter."""
+    parameters = setting.space.unpack(state.theta)
+    settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
+    value, error = particles.log_likelihood(
+        parameters, state.observations, setting.histories, rng=rng, n_particles=4 * setting.n_particles, **settings
+    )
+    pairs = zip(state.n, state.observations, strict=True)
+    n_bar = tuple(joint(parameters, n, o, gradient=False, **settings).n_bar for n, o in pairs)
+    status = (
+        "interrupted" if interrupted else "converged" if converged else f"stopped after max_iter={max_iter} iterations"
+    )
+    return EMResult(
+        parameters,
+        setting.histories,
+        tuple(state.n),
+        (None,) * len(n_bar),
+        n_bar,
+        value,
+        error,
+        len(state.trace),
+        converged,
+        status,
+        state.trace,
+    )
 
 
 def _drawing(start, space, circuit, counts, labels, bin_size):
@@ -437,7 +478,8 @@ def _iterate_viterbi(setting, state):
     settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
     parameters = setting.space.unpack(state.theta)
     tasks = (
-        joblib.delayed(e_step)(n, parameters, o, **settings) for n, o in zip(state.n, setting.observations, strict=True)
+        joblib.delayed(e_step)(n, parameters, o, density="noise", **settings)
+        for n, o in zip(state.n, setting.observations, strict=True)
     )
     e_steps = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(tasks)
     counts = tuple(step.n for step in e_steps)

@@ -37,7 +37,7 @@ def smoothed_activity(counts, labels, n_populations, bin_size, width=None):
         width = max(WIDTHS, key=lambda w: _leave_one_out(pooled, members, w / bin_size, bin_size))
     activities = []
     for trial in pooled:
-        smooth = gaussian_filter1d(trial.astype(float), width / bin_size, axis=0, mode="nearest")
+        smooth = gaussian_filter1d(trial.astype(float), width / bin_size, axis=0, mode="reflect")
         activities.append(np.maximum(smooth / (np.maximum(members, 1.0) * bin_size), LEAST_RATE))
     # a population nobody recorded from starts at the mean of the others
     for k in np.flatnonzero(members == 0):
@@ -73,7 +73,7 @@ def _leave_one_out(pooled, members, width, bin_size):
     centre = gaussian_filter1d(impulse, width).max()
     total = 0.0
     for trial in pooled:
-        smooth = gaussian_filter1d(trial.astype(float), width, axis=0, mode="nearest")
+        smooth = gaussian_filter1d(trial.astype(float), width, axis=0, mode="reflect")
         rate = np.maximum((smooth - centre * trial) / (1.0 - centre), LEAST_RATE * bin_size * np.maximum(members, 1.0))
         total += float(np.sum(trial * np.log(rate) - rate))
     return total
