@@ -3,6 +3,7 @@
 Log p(y | θ) with its Monte-Carlo error, smoothed activity with bands, and sampled trajectories of the hidden counts.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ LAG = 0.12
 # How a trial began is what particles know least about: in the first `EARLY_INTERVALS` mean intervals between spikes of
 # a neuron, there are `MORE_EARLY` times as many of them.
 EARLY_INTERVALS, MORE_EARLY = 3.0, 10
+# Passes over the same trial that differ by more than this (nats, and share of the log-likelihood) have lost track; they are repeated with so many times
+# the particles.
+COLLAPSED, COLLAPSED_SHARE, MORE_WHEN_COLLAPSED = 10.0, 0.002, (3, 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,63 +66,56 @@ class FilterResult:
     path_starts: tuple
 
     @property
-    def log_likelihood(self):
-        """log p(y | θ), in nats."""
-        return float(self.log_increments.sum())
+    def posterior(parameters, observation, histories, *, rng, n_particles, n_runs=2, **settings):
+    """Hidden activity of one trial from independent passes of the filter, which count by their likelihood.
 
-
-def particle_filter(
-    parameters,
-    observation,
-    histories,
-    *,
-    bin_size,
-    rng,
-    scheme="second-order",
-    n_particles=1000,
-    window=None,
-    n_paths=0,
-    clusters=True,
-    resample_below=0.5,
-):
-    """Bootstrap filter over one trial.
+    A pass may lose the track of the network, above all where populations are synchronous: its estimate of log p(y | θ)
+    is then far below the others'. Where passes differ by much, they are repeated with more particles.
 
     Parameters
     ----------
-    parameters : Parameters
-    observation : Observation
-        Its `history_rate` is not used; every particle draws its own history.
-    histories : numpy.ndarray, shape (M, K), Hz
-        Possible mean activities before the first bin, equally likely a priori; see `histories.draw`.
-    bin_size : float, s
+    parameters, observation, histories, **settings
+        See `particle_filter`.
     rng : numpy.random.Generator
     n_particles : int
-        The Monte-Carlo error of log p falls as 1/√n_particles (its variance as 1/n_particles). The beginning of the
-        trial has `MORE_EARLY` times as many.
-    n_paths : int
-        Trajectories to draw (needs memory for n_bins × n_particles × K counts).
-    clusters : bool
-        Whether the populations may have been in clusters before the trial.
-    resample_below : float
-        Systematic resampling when the effective sample size falls below this fraction.
+    n_runs : int
 
     Returns
     -------
     FilterResult
+        Averages over the passes, each weighted by its estimate of p(y | θ); the increments are those of the pass with
+        the highest likelihood, shifted so that they sum to the log of the mean likelihood.
+    error : float
+        Standard error of the log-likelihood, in nats.
+    collapsed : bool
+        Whether the passes differed to the end, so that the result is not to be trusted.
     """
-    step = discretization.discretize(parameters, bin_size, scheme)
-    run = Run(step, observation, histories, rng=rng, window=window, resample_below=resample_below)
-    n_particles = int(n_particles)
-    early = early_bins(histories, bin_size, observation.n_bins) if observation.spikes else 0
-    run.begin(MORE_EARLY * n_particles if early else n_particles, clusters=clusters)
-    if early:
-        run.advance(early, keep_paths=n_paths > 0)
-        run.thin(n_particles)
-    run.advance(observation.n_bins, keep_paths=n_paths > 0)
-    paths, chosen = run.draw_paths(n_paths)
-    windows = likelihood_windows(step)
-    starts = (random_histories.start(run.histories.of(slice(i, i + 1)), step, windows) for i in chosen)
-    return run.result(paths, tuple(starts))
+    for more in (1, *MORE_WHEN_COLLAPSED):
+        passes = [
+            particle_filter(parameters, observation, histories, rng=child, n_particles=more * n_particles, **settings)
+            for child in rng.spawn(n_runs)
+        ]
+        logs = np.array([one.log_likelihood for one in passes])
+        collapsed = bool(np.ptp(logs) > COLLAPSED + COLLAPSED_SHARE * np.abs(logs).max())
+        if not collapsed:
+            break
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    best = passes[int(np.argmax(logs))]
+    mean = _weighted(weights, [one.n for one in passes])
+    square = _weighted(weights, [one.n_std**2 + one.n**2 for one in passes])
+    value = np.logaddexp.reduce(logs) - np.log(n_runs)
+    averaged = dataclasses.replace(
+        best,
+        log_increments=best.log_increments + (value - best.log_likelihood) / len(best.log_increments),
+        predicted=_weighted(weights, [one.predicted for one in passes]),
+        n=mean,
+        n_std=np.sqrt(np.maximum(square - mean**2, 0.0)),
+        n_lower=_weighted(weights, [one.n_lower for one in passes]),
+        n_upper=_weighted(weights, [one.n_upper for one in passes]),
+        n_bar=_weighted(weights, [one.n_bar for one in passes]),
+    )
+    return averaged, float(logs.std(ddof=1) / np.sqrt(n_runs)) if n_runs > 1 else np.nan, collapsed
 
 
 def log_likelihood(parameters, observations, histories, *, bin_size, rng, n_runs=2, **settings):
@@ -323,6 +320,10 @@ def coefficients(step, windows, length):
         *(sets(value, K) for value in (*vectors, step.arrive_before, step.arrive_now)),
         *(sets(value, K, K) for value in matrices),
     )
+
+
+def _weighted(weights, values):
+    return np.tensordot(weights, np.array(values), axes=1)
 
 
 def _trial_of(observation, step):
