@@ -1,6 +1,7 @@
 """Opening NWB: yield what PyNWB reads, refuse everything else in one sentence."""
 
 import contextlib
+import errno
 import logging
 import os
 import warnings
@@ -98,10 +99,16 @@ def _refuse_what_is_not_nwb2(path):
 
     if not os.path.exists(path):
         raise NWBFileNotFound(f"{os.fspath(path)}: there is no such file; check the path.")
+    if os.path.isdir(path):
+        raise refusal(path, "a folder, not a file; NWB in Zarr cannot be read, export it to HDF5 first.")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise refusal(path, f"not an HDF5 file, or damaged ({error}); expected an NWB 2 file.") from error
+        if error.errno == errno.EACCES:
+            raise refusal(path, "permission to read it is denied; change its permissions, or copy it.") from error
+        if error.errno == errno.EAGAIN:  # HDF5 locks what it writes
+            raise refusal(path, "open for writing in another program; close it there first.") from error
+        raise refusal(path, f"not an HDF5 file, or damaged ({_first_line(error)}); expected an NWB 2 file.") from error
     with file:
         version = file.attrs.get("nwb_version")
         if version is None and "nwb_version" in file:
@@ -132,5 +139,9 @@ def _check_index(table, name, path):
 
 
 def _unreadable(path, error):
-    reason = (str(error).splitlines() or [""])[0][:300]
-    return refusal(path, f"PyNWB cannot read it ({type(error).__name__}: {reason}); check it with `nwbinspector`.")
+    reason = f"{type(error).__name__}: {_first_line(error)}"
+    return refusal(path, f"PyNWB cannot read it ({reason}); check it with `nwbinspector`.")
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [""])[0][:300]

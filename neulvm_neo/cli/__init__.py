@@ -51,6 +51,7 @@ def main(argv=None):
         for noise in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", noise)  # for developers, not for users of a command
         warnings.showwarning = _show_warning
+        hook, sys.unraisablehook = sys.unraisablehook, _log_unraisable
         try:
             args.run(args)
         except KeyboardInterrupt:
@@ -59,6 +60,8 @@ def main(argv=None):
             if args.traceback:
                 raise
             return _complain(_sentence(error))
+        finally:
+            sys.unraisablehook = hook
     return 0
 
 
@@ -79,6 +82,11 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
     if category.__name__ == "ConvergenceWarning":
         return  # `fit` and `demo` say so in words of the command line
     print(f"neulvm: warning: {_sentence(message)}", file=sys.stderr)
+
+
+def _log_unraisable(what):
+    # HDF5 complains again for every object of a file that it could not close; the command has said so already.
+    logging.getLogger(__name__).info("while cleaning up: %s", what.exc_value)
 
 
 def _complain(sentence, code=2):
