@@ -97,9 +97,10 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         Number of neurons in every population, if there is no circuit; default 200 (see `Circuit.default`).
     bin_size : Quantity, time, optional
         Width of the bins of X, or in which spike trains are binned. ``None`` means 2 ms.
-    method : {"smc", "viterbi"}
-        ``"smc"``: Monte-Carlo EM with particle filters. ``"viterbi"``: the paper's Baum-Viterbi algorithm, one most
-        probable activity instead of many; faster and more biased.
+    method : {"smc", "viterbi", "paper"}
+        ``"smc"``: Monte-Carlo EM with particle filters. ``"viterbi"``: one most probable activity, and the parameters
+        with it, instead of many activities; more biased. ``"paper"``: the Baum-Viterbi algorithm as published [1]_,
+        which stays near its start, for comparison.
     scheme : {"second-order", "exponential", "euler"}
         Time step of the model: faithful to the spiking network in continuous time (the error falls with the square of
         the bin); or the paper's first-order step (``"euler"``), which distorts the parameters at bins of some ms but is
@@ -118,6 +119,9 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         Where EM starts. ``None`` draws free values between 0.4 and 2 times those of the circuit and improves them on
         the recorded neurons. A callable gets ``(rng, circuit, counts, labels, bin_size)`` and returns a Circuit or
         Parameters, once per start.
+    smoothing : Quantity, time, optional
+        Standard deviation of the Gaussian kernel that makes the first guess of the activity from the spikes. ``None``
+        lets the data choose.
     random_state : int, Generator, RandomState or None
         The same seed gives the same fit, for any `n_jobs`.
     n_jobs : int, optional
@@ -203,6 +207,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         n_particles=200,
         multiple="clip",
         start=None,
+        smoothing=None,
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -220,6 +225,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         self.n_particles = n_particles
         self.multiple = multiple
         self.start = start
+        self.smoothing = smoothing
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -252,6 +258,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         """
         _check_settings(self)
         bin_size = bin_size_in_seconds(self.bin_size)
+        smoothing = None if self.smoothing is None else units.positive_seconds(self.smoothing, "smoothing")
         rng = generator_from(self.random_state)
         data = self._read(X, trials, bin_size, reset=True)
         if self.bin_size is None:
@@ -274,7 +281,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
                 method=self.method, stimuli=stimuli, n_init=self.n_init, max_iter=self.max_iter, tol=self.tol,
                 n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs, start=_start(self.start, circuit),
-                verbose=self.verbose,
+                smoothing=smoothing, verbose=self.verbose,
             )  # fmt: skip
         self._adopt(self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63))))
         if not self.converged_:
@@ -676,9 +683,9 @@ def _saved_parameters(model):
     plain = dict(model.get_params(deep=False))
     for name in ("circuit", "start"):
         plain[name] = plain[name].to_dict() if isinstance(plain[name], Circuit) else None
-    if plain["bin_size"] is not None:
-        value = plain["bin_size"]
-        plain["bin_size"] = f"{float(value.magnitude)!r} {value.dimensionality.string}"
+    for name in ("bin_size", "smoothing"):
+        if plain[name] is not None:
+            plain[name] = f"{float(plain[name].magnitude)!r} {plain[name].dimensionality.string}"
     labels, sizes = plain["labels"], plain["population_sizes"]
     if labels is not None and not isinstance(labels, str):
         plain["labels"] = [x if isinstance(x, (str, int, np.integer)) else str(x) for x in labels]
@@ -693,8 +700,9 @@ def _loaded_parameters(plain):
     for name in ("circuit", "start"):
         if parameters[name] is not None:
             parameters[name] = Circuit.from_dict(parameters[name])
-    if parameters["bin_size"] is not None:
-        parameters["bin_size"] = units.parse_quantity(parameters["bin_size"], "bin_size")
+    for name in ("bin_size", "smoothing"):
+        if parameters.get(name) is not None:
+            parameters[name] = units.parse_quantity(parameters[name], name)
     return parameters
 
 
