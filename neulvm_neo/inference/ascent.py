@@ -30,6 +30,7 @@ LEAST_CURVATURE = 0.05
 BLOCK, LEAST_BLOCKS = 0.25, 20
 # Points per round: at least these, and this many more than free values.
 LEAST_POINTS, MORE_POINTS = 8, 4
+N_PATHS = 4  # from which full observation's curvature is taken
 
 
 class Problem(NamedTuple):
@@ -61,6 +62,7 @@ class Landscape(NamedTuple):
     gain: float  # that the last step to it was worth, in nats, according to the quadratic
     gain_error: float  # how much of that is chance
     information: np.ndarray  # curvature of -(log p + log prior), raised to what is explored
+    curvature: np.ndarray  # as estimated, in units of `unit`
     theta_covariance: np.ndarray  # of the maximiser, by chance of the filters
     value_sd: float  # of one estimate of log p
     unit: np.ndarray  # columns: steps of θ in which the curvature would be 1 if the activity were known
@@ -83,7 +85,9 @@ def begin(problem, theta, paths, *, density="binomial"):
     unit = _units_of(curvature(top, problem.space, paths, **settings))
     information = np.linalg.inv(unit @ unit.T)
     d = len(theta)
-    return Landscape(top, -np.inf, np.inf, np.inf, information, np.zeros((d, d)), np.nan, unit, (), np.zeros(0))
+    return Landscape(
+        top, -np.inf, np.inf, np.inf, information, np.eye(d), np.zeros((d, d)), np.nan, unit, (), np.zeros(0)
+    )
 
 
 def look_around(problem, landscape, rng, n_points=None):
@@ -131,6 +135,7 @@ def settle(space, landscape):
         gain=gain,
         gain_error=0.5 * float(np.trace(C @ by_chance)),
         information=information,
+        curvature=fit.curvature,
         theta_covariance=unit @ by_chance @ unit.T,
         value_sd=fit.value_sd,
         weights=fit.weights,
@@ -155,7 +160,7 @@ def evaluate(problem, theta, rng):
             n_paths=1,
             **settings,
         )
-        complete = joint(parameters, found.paths[0], of_path(observation, found, problem.histories), **settings)
+        complete = joint(parameters, found.paths[0], _of_path(observation, found, problem.histories), **settings)
         value += found.log_likelihood
         gradient += space.pull_back(theta, complete.g_parameters)
         share = max(int(round(n_blocks * observation.n_bins / n_bins)), 1)
@@ -163,7 +168,39 @@ def evaluate(problem, theta, rng):
     return Point(np.asarray(theta), float(value), gradient, np.array(blocks))
 
 
-def of_path(observation, found, histories):
+def draw_paths(problem, theta, rng, n_paths=N_PATHS):
+    """Trajectories of the hidden counts given the spikes, each from its own filter, so that they share no ancestors.
+
+    Returns
+    -------
+    log_likelihoods : numpy.ndarray, shape (n_trials, n_paths)
+        Of every filter.
+    paths : list of list of (Observation, n)
+        Per trial, as for `m_step`.
+    """
+    parameters, n_trials = problem.space.unpack(theta), len(problem.observations)
+
+    def draw(observation, child):
+        found = particle_filter(
+            parameters,
+            observation,
+            problem.histories,
+            bin_size=problem.bin_size,
+            scheme=problem.scheme,
+            rng=child,
+            n_particles=problem.n_particles,
+            n_paths=1,
+        )
+        return found.log_likelihood, (_of_path(observation, found, problem.histories), found.paths[0])
+
+    tasks = zip(np.repeat(np.arange(n_trials), n_paths), rng.spawn(n_trials * n_paths), strict=True)
+    run = joblib.Parallel(n_jobs=problem.n_jobs, prefer="threads")
+    drawn = run(joblib.delayed(draw)(problem.observations[i], child) for i, child in tasks)
+    logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_paths)
+    return logs, [[path for _, path in drawn[i * n_paths : (i + 1) * n_paths]] for i in range(n_trials)]
+
+
+def _of_path(observation, found, histories):
     """The trial with the history that the (first) path of a filter started from."""
     return dataclasses.replace(observation, history_rate=histories[found.path_histories[0]])
 

@@ -431,7 +431,7 @@ def _iterate(setting, state):
 
 
 def _iterate_smc(setting, state):
-    logs, paths = _draw_paths(setting, state)
+    logs, paths = ascent.draw_paths(setting, state.theta, state.rng, setting.n_trajectories)
     step = m_step(
         state.theta,
         setting.space,
@@ -463,36 +463,11 @@ def _iterate_smc(setting, state):
     )
 
 
-def _draw_paths(setting, state):
-    """log p of every filter (n_trials, n_trajectories), and the path that each drew with its trial, as for `m_step`."""
-    parameters, n_paths = setting.space.unpack(state.theta), setting.n_trajectories
-
-    def draw(observation, child):
-        found = particles.particle_filter(
-            parameters,
-            observation,
-            setting.histories,
-            bin_size=setting.bin_size,
-            scheme=setting.scheme,
-            rng=child,
-            n_particles=setting.n_particles,
-            n_paths=1,
-        )
-        return found.log_likelihood, (ascent.of_path(observation, found, setting.histories), found.paths[0])
-
-    n_trials = len(setting.observations)
-    children = state.rng.spawn(n_trials * n_paths)
-    tasks = (joblib.delayed(draw)(setting.observations[i // n_paths], child) for i, child in enumerate(children))
-    drawn = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(tasks)
-    logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_paths)
-    return logs, [[path for _, path in drawn[i * n_paths : (i + 1) * n_paths]] for i in range(n_trials)]
-
-
 def _climb(setting, state):
     """One round of the ascent on log p(y | θ) + log prior, from where EM has led."""
     landscape = state.landscape
     if landscape is None:
-        landscape = ascent.begin(setting, state.theta, _draw_paths(setting, state)[1])
+        landscape = ascent.begin(setting, state.theta, ascent.draw_paths(setting, state.theta, state.rng)[1])
     landscape = ascent.look_around(setting, landscape, state.rng.spawn(1)[0])
     log_prior = setting.space.log_prior(landscape.theta)[0]
     record = {

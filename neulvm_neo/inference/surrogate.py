@@ -9,8 +9,9 @@ from scipy import linalg
 # s.d. of the rest. It fills in what too few points leave open.
 CURVATURE_MEAN, CURVATURE_SD, CROSS_SD = 0.5, 0.5, 0.3
 # A point that lies `drop` below the maximum counts as if known to within this share of the drop: a quadratic is exact
-# at the top only.
-NOT_QUADRATIC = 0.2
+# at the top only. Beside that stands the noise, but no more than so many nats: if the fit is bad, distant points would
+# keep it bad.
+NOT_QUADRATIC, LARGEST_NOISE = 0.2, 2.0
 # Degrees of freedom of Student's t, which takes noise for heavy-tailed: a particle filter fails downwards.
 FREEDOM = 5.0
 LEAST_SD = 0.2  # of a value, nats: a few points may lie on a quadratic by chance
@@ -84,7 +85,7 @@ def fit_quadratic(x, values, gradients):
     value_sd, noise = 1.0, CURVATURE_MEAN * np.eye(d)
     t_value = t_gradient = np.ones(n_points)
     for _ in range(REWEIGHTINGS):
-        near = 1.0 / (1.0 + (NOT_QUADRATIC * drop / value_sd) ** 2)
+        near = 1.0 / (1.0 + (NOT_QUADRATIC * drop / min(value_sd, LARGEST_NOISE)) ** 2)
         by_value, by_gradient = near * t_value / value_sd**2, near * t_gradient
         whiten = linalg.cholesky(np.linalg.inv(noise))
         design = np.concatenate(
