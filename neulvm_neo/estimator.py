@@ -19,7 +19,7 @@ from .binning import bin_size_in_seconds
 from .circuit import Circuit
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
-from .inference import em, initialization
+from .inference import ascent, em, initialization, posterior
 from .likelihood import Observation
 from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
@@ -430,6 +430,61 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         runs = [function(self.circuit_, random_state=rng, **settings) for _ in range(n_trials)]
         return runs[0] if n_trials == 1 else runs
 
+    def uncertainty(self, X=None, *, trials=None, stimulus=None):
+        """Intervals of the free values, and what the recording leaves open.
+
+        Parameters
+        ----------
+        X, trials, stimulus : optional
+            The training data, as in `fit`: needed where the fit itself did not come as far as to know, which takes
+            ``method="smc"`` and enough iterations. Then particle filters are run around the fitted values.
+
+        Returns
+        -------
+        Uncertainty
+            Also kept in ``result_.uncertainty``.
+
+        Raises
+        ------
+        ValueError
+            If the data are needed and not given.
+        """
+        check_is_fitted(self)
+        if self.result_.uncertainty is None:
+            if X is None:
+                raise ValueError("the fit holds no uncertainty yet; give the training data: uncertainty(X).")
+            bin_size, own, circuit = self._bin_size, self.labels_ >= 0, self.circuit_
+            data = self._read(X, trials, bin_size, reset=False)
+            labels, K = self.labels_[own], circuit.n_populations
+            observations = tuple(
+                Observation.from_counts(counts[:, own], labels, K, self.histories_[0], drive)
+                for counts, drive in zip(data.counts, stimuli_of(stimulus, data, circuit, bin_size), strict=True)
+            )
+            space = ParameterSpace(circuit)
+            problem = ascent.Problem(
+                space, observations, self.histories_, bin_size, self.scheme, self.n_particles, self.n_jobs
+            )
+            theta, rng = space.pack(parameters_of(circuit)), np.random.default_rng(self.result_.state["seed"])
+            with _one_blas_thread():
+                found = posterior.uncertainty(posterior.explore(problem, theta, rng), space, theta)
+            self.result_ = dataclasses.replace(self.result_, uncertainty=found)
+        return self.result_.uncertainty
+
+    def interval(self, function):
+        """Estimate and interval of any function of the parameters, after `uncertainty`.
+
+        Parameters
+        ----------
+        function : callable
+            Of `Parameters` (s and mV), for instance ``lambda p: p.J[0, 0] * p.tau_m[0]``; a number or an array.
+
+        Returns
+        -------
+        estimate, lower, upper
+            In the form that the function returns.
+        """
+        return posterior.interval(function, self.uncertainty(), self.circuit_)
+
     def to_neo(self):
         """The inferred activity of the training data as a new ``neo.Block``; see `FitResult.to_neo`.
 
@@ -525,6 +580,9 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             converged=bool(found.converged),
             status=str(found.status),
             trace=tuple(found.trace),
+            uncertainty=None
+            if found.landscape is None
+            else posterior.uncertainty(found.landscape, ParameterSpace(circuit)),
             settings=self._settings(bin_size),
             software_version=__version__,
             state={
