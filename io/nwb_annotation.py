@@ -30,7 +30,7 @@ from .nwb_content import (
     series_of,
     summary,
 )
-from .nwb_file import NWBReadError, checked_units, open_nwb, quiet_pynwb, validation_errors
+from .nwb_file import NWBReadError, checked_units, damage_in_words, open_nwb, quiet_pynwb, validation_errors
 from .nwb_intervals import observed_span
 from .nwb_objects import (
     add_column,
@@ -112,7 +112,7 @@ def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
 
     names = checked_names(suffix)
     with new_file(out, suffixes=(".nwb",), overwrite=overwrite) as temporary:
-        with open_nwb(path) as nwb:
+        with open_nwb(path) as nwb, damage_in_words(path):
             table, ids = checked_units(nwb, path)
             source = {"file": os.path.basename(path), "identifier": str(nwb.identifier)}
             observed = observed_span(nwb, table, path)

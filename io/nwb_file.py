@@ -12,6 +12,12 @@ from .nwb_tables import decoded
 
 logger = logging.getLogger(__name__)
 
+_SECONDS = ("s", "sec", "second", "seconds")
+# what NumPy, h5py and hdmf raise over numbers, names and references that make no sense
+_OVER_CONTENTS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
 
 class NWBReadError(ValueError):
     """A file cannot be read as asked; the message names the file, the field and the remedy."""
@@ -74,7 +80,27 @@ def checked_units(nwb, path):
     for name in ("spike_times", "obs_intervals"):
         if name in table.colnames:
             _check_index(table, name, path)
+    times = table["spike_times"].target.data
+    if times.ndim != 1 or times.dtype.kind not in "fiu":
+        raise refusal(
+            path, f"units.spike_times has the shape {times.shape} and the type {times.dtype}; expected times in s."
+        )
+    unit = str(decoded(getattr(times, "attrs", {}).get("unit", "seconds")))
+    if unit.lower() not in _SECONDS:
+        raise refusal(path, f"units.spike_times is stated in {unit!r}; NWB has times in seconds, so convert them.")
     return table, [int(i) for i in table.id[:]]
+
+
+@contextlib.contextmanager
+def damage_in_words(path):
+    """Whatever a library raises over the contents of a file, as one sentence: `NWBReadError`."""
+    try:
+        yield
+    except NWBReadError:
+        raise
+    except _OVER_CONTENTS as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise refusal(path, f"damaged, or not what NWB says it is ({reason}); get it again, or validate it.") from error
 
 
 def validation_errors(path):
