@@ -13,10 +13,11 @@ else:
 
     from .fit_file import FitFileError, load_fit, save_fit
     from .neo_blocks import annotated_block, preferred_suffix, read_block, write_block
-    from .nwb import read_nwb
+    from .nwb import read_nwb, read_with_repairs
     from .nwb_annotation import annotate_nwb
     from .nwb_file import NWBReadError
     from .nwb_fit import read_fit
+    from .nwb_inspection import inspect_annotation
     from .nwb_writer import write_nwb
 
     # One line per format of a recording: suffix -> (its reader, its writer), as "module:function" in this folder.
@@ -33,12 +34,14 @@ else:
         "NWBReadError",
         "annotate_nwb",
         "annotated_block",
+        "inspect_annotation",
         "load_fit",
         "preferred_suffix",
         "read",
         "read_block",
         "read_fit",
         "read_nwb",
+        "read_with_repairs",
         "save_fit",
         "write",
         "write_block",

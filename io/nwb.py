@@ -8,11 +8,13 @@ import quantities as pq
 
 from neulvm_neo import units as unit_boundary
 
-from .nwb_file import NWBReadError, checked_units, open_nwb, refusal
+from .nwb_file import NWBReadError, checked_units, damage_in_words, open_nwb, refusal
 from .nwb_intervals import BLOCK, pieces
 from .nwb_tables import unit_annotations
 
 _NAMED = 10  # unit ids listed in a message
+_MAY_BE_SAMPLES = 1000.0  # s; so many whole numbers beyond this are no chance: somebody has counted samples or ms
+_ENOUGH = 20
 
 
 def read_nwb(path, *, units=None, trials=None, window=None):
@@ -50,8 +52,9 @@ def read_nwb(path, *, units=None, trials=None, window=None):
     Warns
     -----
     UserWarning
-        Once per call, if spike times were dropped (not finite, outside ``obs_intervals``) or had to be sorted, or
-        trials were left out, or a window reaches beyond what was recorded.
+        Once per call, if spike times were dropped (not finite, outside ``obs_intervals``), had to be sorted, belong to
+        no unit or seem to be no seconds; if ``obs_intervals`` or trials were left out, or a window reaches beyond what
+        was recorded. `neulvm check` shows more.
 
     Notes
     -----
@@ -77,11 +80,26 @@ def read_nwb(path, *, units=None, trials=None, window=None):
     >>> train.annotations["unit_id"], train.magnitude.tolist(), train.t_stop
     (7, [0.5], array(1.) * s)
     """
+    block, notes = read_with_repairs(path, units=units, trials=trials, window=window)
+    if notes:
+        warnings.warn(f"{os.fspath(path)}: " + "; ".join(notes) + ".", UserWarning, stacklevel=2)
+    return block
+
+
+def read_with_repairs(path, *, units=None, trials=None, window=None):
+    """As `read_nwb`, but what was repaired or left out is returned and not warned of.
+
+    Returns
+    -------
+    neo.Block
+    list of str
+        One sentence per kind of repair, with counts and units.
+    """
     import neo
 
     limits = _window_in_seconds(window)
     notes = []
-    with open_nwb(path) as nwb:
+    with open_nwb(path) as nwb, damage_in_words(path):
         table, ids = checked_units(nwb, path)
         rows = _selected_rows(ids, units, path)
         stretches = pieces(nwb, table, rows, trials, limits, path, notes)
@@ -106,9 +124,7 @@ def read_nwb(path, *, units=None, trials=None, window=None):
             train.annotate(**of_unit)  # not as arguments: a column may well be called "name" or "units"
             segment.spiketrains.append(train)
         block.segments.append(segment)
-    if notes:
-        warnings.warn(f"{os.fspath(path)}: " + "; ".join(notes) + ".", UserWarning, stacklevel=2)
-    return block
+    return block, notes
 
 
 def _selected_rows(ids, units, path):
@@ -161,9 +177,10 @@ def _read_trains(table, rows, ids, stretches, whole, notes):
     starts = np.concatenate([[0], ends[:-1]])
     low, high = min(piece.start for piece in stretches), max(piece.stop for piece in stretches)
     trains = [[] for _ in stretches]
-    not_finite, unsorted, outside = {}, [], {}
+    not_finite, unsorted, outside, latest = {}, [], {}, -np.inf
     for i, row in enumerate(rows):
-        times, n_not_finite, is_sorted, n_outside = _unit_times(data, starts[row], ends[row], low, high)
+        times, n_not_finite, is_sorted, n_outside, whole_until = _unit_times(data, starts[row], ends[row], low, high)
+        latest = max(latest, whole_until)
         if n_not_finite:
             not_finite[ids[row]] = n_not_finite
         if not is_sorted:
@@ -184,6 +201,10 @@ def _read_trains(table, rows, ids, stretches, whole, notes):
         )
     if unsorted:
         notes.append(f"spike times were out of order and have been sorted (units {_listed(unsorted)})")
+    if _MAY_BE_SAMPLES <= latest < np.inf and sum(ends[rows] - starts[rows]) >= _ENOUGH:
+        notes.append("all spike times are whole numbers: NWB has seconds, but these may be samples or ms")
+    if len(data) > ends[-1]:
+        notes.append(f"{len(data) - ends[-1]} spike times at the end belong to no unit")
     if outside:
         notes.append(f"{sum(outside.values())} spikes outside obs_intervals were left out (units {_listed(outside)})")
     return trains
@@ -192,9 +213,11 @@ def _read_trains(table, rows, ids, stretches, whole, notes):
 def _unit_times(data, first, last, low, high):
     """Times of one unit in [low, high] (s), read block by block; n not finite; whether in order; n outside.
 
+    Last, if all are whole numbers, the latest of them, else infinity.
+
     A binary search in the file would read less, and lose spikes silently where a unit is out of order.
     """
-    kept, n_not_finite, n_outside, is_sorted, previous = [np.empty(0)], 0, 0, True, -np.inf
+    kept, n_not_finite, n_outside, is_sorted, previous, latest = [np.empty(0)], 0, 0, True, -np.inf, -np.inf
     for at in range(int(first), int(last), BLOCK):
         times = np.asarray(data[at : min(at + BLOCK, int(last))], dtype=float)
         finite = times[np.isfinite(times)]
@@ -202,10 +225,11 @@ def _unit_times(data, first, last, low, high):
         if finite.size:
             is_sorted = is_sorted and finite[0] >= previous and bool(np.all(np.diff(finite) >= 0))
             previous = finite[-1]
+            latest = max(latest, finite.max() if np.all(finite == np.floor(finite)) else np.inf)
         inside = finite[(finite >= low) & (finite <= high)]
         n_outside += finite.size - inside.size
         kept.append(inside)
-    return np.concatenate(kept), n_not_finite, is_sorted, n_outside
+    return np.concatenate(kept), n_not_finite, is_sorted, n_outside, latest
 
 
 def _listed(ids):

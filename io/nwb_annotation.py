@@ -15,6 +15,7 @@ import numpy as np
 
 from neulvm_neo.new_files import copy_unchanged, new_file
 
+from .fit_record import record_of
 from .nwb_content import (
     COLUMNS,
     MODULE,
@@ -29,7 +30,7 @@ from .nwb_content import (
     series_of,
     summary,
 )
-from .nwb_file import NWBReadError, checked_units, open_nwb, quiet_pynwb, validation_errors
+from .nwb_file import NWBReadError, checked_units, damage_in_words, open_nwb, quiet_pynwb, validation_errors
 from .nwb_intervals import observed_span
 from .nwb_objects import (
     add_column,
@@ -111,14 +112,15 @@ def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
 
     names = checked_names(suffix)
     with new_file(out, suffixes=(".nwb",), overwrite=overwrite) as temporary:
-        with open_nwb(path) as nwb:
+        with open_nwb(path) as nwb, damage_in_words(path):
             table, ids = checked_units(nwb, path)
             source = {"file": os.path.basename(path), "identifier": str(nwb.identifier)}
             observed = observed_span(nwb, table, path)
         labels, distances = labels_of(ids, result, path)
         series = series_of(result)
         _check_time(result, observed, path)
-        source["sha256"] = copy_unchanged(path, temporary)
+        # HDF5 that runs out of space ends in a crash of the process: the space is taken before, it gives back the rest
+        source["sha256"] = copy_unchanged(path, temporary, reserve=_most_bytes(result, series, ids))
         with h5py.File(temporary, "r+") as file:
             _refuse_elsewhere(file, path)
             if not np.array_equal(file["units/id"][:], ids):
@@ -133,6 +135,14 @@ def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
 
 
 # --- before anything is written ---------------------------------------------------------------------------------------
+
+
+def _most_bytes(result, series, ids):
+    """More than the annotation can take up in the file."""
+    n_samples = len(series["n"][0])
+    arrays = sum(values.nbytes for values, _ in series.values()) + 12 * n_samples  # with timestamps and control
+    texts = 2 * len(record_of(result)) + 100 * len(ids)
+    return int(1.1 * arrays) + texts + (1 << 20)  # the last: tables, heaps, trees of chunks
 
 
 def _check_time(result, observed, path):

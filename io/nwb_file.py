@@ -1,6 +1,7 @@
 """Opening NWB: yield what PyNWB reads, refuse everything else in one sentence."""
 
 import contextlib
+import errno
 import logging
 import os
 import warnings
@@ -10,6 +11,12 @@ import numpy as np
 from .nwb_tables import decoded
 
 logger = logging.getLogger(__name__)
+
+_SECONDS = ("s", "sec", "second", "seconds")
+# what NumPy, h5py and hdmf raise over numbers, names and references that make no sense
+_OVER_CONTENTS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class NWBReadError(ValueError):
@@ -73,7 +80,27 @@ def checked_units(nwb, path):
     for name in ("spike_times", "obs_intervals"):
         if name in table.colnames:
             _check_index(table, name, path)
+    times = table["spike_times"].target.data
+    if times.ndim != 1 or times.dtype.kind not in "fiu":
+        raise refusal(
+            path, f"units.spike_times has the shape {times.shape} and the type {times.dtype}; expected times in s."
+        )
+    unit = str(decoded(getattr(times, "attrs", {}).get("unit", "seconds")))
+    if unit.lower() not in _SECONDS:
+        raise refusal(path, f"units.spike_times is stated in {unit!r}; NWB has times in seconds, so convert them.")
     return table, [int(i) for i in table.id[:]]
+
+
+@contextlib.contextmanager
+def damage_in_words(path):
+    """Whatever a library raises over the contents of a file, as one sentence: `NWBReadError`."""
+    try:
+        yield
+    except NWBReadError:
+        raise
+    except _OVER_CONTENTS as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise refusal(path, f"damaged, or not what NWB says it is ({reason}); get it again, or validate it.") from error
 
 
 def validation_errors(path):
@@ -98,10 +125,16 @@ def _refuse_what_is_not_nwb2(path):
 
     if not os.path.exists(path):
         raise NWBFileNotFound(f"{os.fspath(path)}: there is no such file; check the path.")
+    if os.path.isdir(path):
+        raise refusal(path, "a folder, not a file; NWB in Zarr cannot be read, export it to HDF5 first.")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise refusal(path, f"not an HDF5 file, or damaged ({error}); expected an NWB 2 file.") from error
+        if error.errno == errno.EACCES:
+            raise refusal(path, "permission to read it is denied; change its permissions, or copy it.") from error
+        if error.errno == errno.EAGAIN:  # HDF5 locks what it writes
+            raise refusal(path, "open for writing in another program; close it there first.") from error
+        raise refusal(path, f"not an HDF5 file, or damaged ({_first_line(error)}); expected an NWB 2 file.") from error
     with file:
         version = file.attrs.get("nwb_version")
         if version is None and "nwb_version" in file:
@@ -132,5 +165,9 @@ def _check_index(table, name, path):
 
 
 def _unreadable(path, error):
-    reason = (str(error).splitlines() or [""])[0][:300]
-    return refusal(path, f"PyNWB cannot read it ({type(error).__name__}: {reason}); check it with `nwbinspector`.")
+    reason = f"{type(error).__name__}: {_first_line(error)}"
+    return refusal(path, f"PyNWB cannot read it ({reason}); check it with `nwbinspector`.")
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [""])[0][:300]

@@ -7,7 +7,7 @@ import numpy as np
 from .fit_record import FitRecordError, fit_of
 from .neo_blocks import fit_of_block, read_block
 from .nwb_content import COLUMNS, MODULE, RECORD, SERIES, TABLES, checked_names
-from .nwb_file import open_nwb, refusal
+from .nwb_file import damage_in_words, open_nwb, refusal
 
 
 def read_fit(path, *, suffix=""):
@@ -43,7 +43,7 @@ def read_fit(path, *, suffix=""):
             return fit_of_block(read_block(path), suffix=suffix)
         except FitRecordError as error:
             raise refusal(path, f"{error}.") from error
-    with open_nwb(path) as nwb:
+    with open_nwb(path) as nwb, damage_in_words(path):
         module = nwb.processing[MODULE] if MODULE in nwb.processing else {}
         name = names.of("fit")
         objects = getattr(module, "data_interfaces", {})

@@ -56,7 +56,7 @@ def pieces(nwb, table, rows, trials, window, path, notes):
     -------
     list of Piece
     """
-    observed = _observed_intervals(table, rows)
+    observed = _observed_intervals(table, rows, notes)
     if observed is None:
         common = np.array([_assumed_interval(nwb, table, path)])
     else:
@@ -78,21 +78,25 @@ def pieces(nwb, table, rows, trials, window, path, notes):
 
 def observed_span(nwb, table, path):
     """First and last moment (s) that a file observed, by the rules in the Notes of `read_nwb`."""
-    observed = _observed_intervals(table, range(len(table.id)))
+    observed = _observed_intervals(table, range(len(table.id)), [])
     if observed is None:
         return _assumed_interval(nwb, table, path)
     limits = np.concatenate([own for own in observed if len(own)])
     return float(limits[:, 0].min()), float(limits[:, 1].max())
 
 
-def _observed_intervals(table, rows):
+def _observed_intervals(table, rows, notes):
     """Per selected row an (n, 2) array of intervals in s, sorted and merged; None where the file says nothing."""
     if "obs_intervals" not in table.colnames:
         return None
     ends = np.asarray(table["obs_intervals"].data[:], dtype=np.int64)
     starts = np.concatenate([[0], ends[:-1]])
     values = np.asarray(table["obs_intervals"].target.data[:], dtype=float).reshape(-1, 2)
-    intervals = [_merged(values[starts[row] : ends[row]]) for row in rows]
+    usable = np.isfinite(values).all(axis=1) & (values[:, 1] > values[:, 0])
+    of_rows = [np.arange(starts[row], ends[row]) for row in rows]
+    if n_unusable := int(sum((~usable[own]).sum() for own in of_rows)):
+        notes.append(f"{n_unusable} obs_intervals that are empty, reversed or not finite were left out")
+    intervals = [_merged(values[own[usable[own]]]) for own in of_rows]
     return intervals if any(len(own) for own in intervals) else None
 
 

@@ -90,14 +90,21 @@ def write_nwb(
     ...     read_nwb(folder + "/a.nwb").segments[0].spiketrains[0].annotations
     {'unit_id': 0, 'population': 'E'}
     """
+    import h5py
     import pynwb
 
     with new_file(path, suffixes=(".nwb",), overwrite=overwrite) as temporary, quiet_pynwb():
         nwb = _nwb_file(
             trains_or_block, session_start_time, session_description, identifier, unit_columns, subject, resolution
         )
-        with pynwb.NWBHDF5IO(temporary, "w") as writer:
-            writer.write(nwb)
+        # In memory first: HDF5 that runs out of disk space ends in a crash of the process.
+        with h5py.File(temporary, "w", driver="core", backing_store=False) as memory:
+            with pynwb.NWBHDF5IO(file=memory, mode="w") as writer:
+                writer.write(nwb)
+                memory.flush()
+                content = memory.id.get_file_image()
+        with open(temporary, "xb") as file:
+            file.write(content)
 
 
 def _nwb_file(data, session_start_time, session_description, identifier, unit_columns, subject, resolution):

@@ -28,10 +28,11 @@ _DEFAULT_BOUNDS = {
     "J": (-500.0, 500.0), "tau_m": (4.0, 100.0), "u_rest": (-100.0, 200.0), "threshold": (0.0, 100.0),
     "tau_syn": (0.5, 100.0),
 }  # fmt: skip
-# How far values of different populations lie apart (s.d.): an excitatory and a fast-spiking inhibitory cell type differ
-# by a factor of about 2 in tau_m, and by some millivolts in u_rest and threshold, which the softness of the threshold,
-# 1.5 to 4 mV in cortical cells and 1 mV here, makes a few of our mV. The prior is to forbid nothing of that.
-_DEFAULT_SPREAD = {"tau_m": 0.3, "u_rest": 2.5, "threshold": 2.5}
+# How far values of different populations lie apart (s.d.). tau_m: an excitatory and a fast-spiking inhibitory cell type
+# differ by a factor of about 2, two s.d. of a difference. u_rest and threshold: by about the softness of the threshold,
+# the unit of all potentials here and 1.5 to 4 mV in cortical cells; then hazards at equal potential differ by a factor
+# of e between two populations and their mean, and ten-fold differences at rest are nothing special.
+_DEFAULT_SPREAD = {"tau_m": 0.3, "u_rest": 1.0, "threshold": 1.0}
 _RELATIVE = ("tau_m", "tau_syn")  # whose spread is that of the logarithm
 _DEFAULT_SIZE = 200  # neurons per population where nothing is known
 _ROUNDING = 1e-9  # relative: exp(log(bound)) is not bit for bit the bound
@@ -92,8 +93,8 @@ class Circuit:
         unless the data say otherwise. Quantities for ``"u_rest"`` and ``"threshold"``; for ``"tau_m"`` and
         ``"tau_syn"`` a number, the s.d. of the logarithm, so that 0.3 is 30 %. Values are Gaussian about a common mean,
         which is unknown, so that only differences cost anything; a name that is not listed, or an infinite s.d., leaves
-        the populations independent of each other, ``{}`` all of them. Default 0.3, 2.5 mV and 2.5 mV for tau_m, u_rest
-        and threshold. Without it a short recording in which the activity hardly changes is explained as well by
+        the populations independent of each other, ``{}`` all of them. Default 0.3, 1 mV and 1 mV for tau_m, u_rest and
+        threshold. Without it a short recording in which the activity hardly changes is explained as well by
         different neurons without couplings as by similar ones with couplings.
     resistance : Quantity, MΩ, scalar or (n_populations,), optional
         Membrane resistance; needed only for stimuli given as currents.

@@ -19,7 +19,7 @@ from .binning import bin_size_in_seconds
 from .circuit import Circuit
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
-from .inference import em, initialization
+from .inference import ascent, em, initialization, posterior
 from .likelihood import Observation
 from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
@@ -97,9 +97,10 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         Number of neurons in every population, if there is no circuit; default 200 (see `Circuit.default`).
     bin_size : Quantity, time, optional
         Width of the bins of X, or in which spike trains are binned. ``None`` means 2 ms.
-    method : {"smc", "viterbi"}
-        ``"smc"``: Monte-Carlo EM with particle filters. ``"viterbi"``: the paper's Baum-Viterbi algorithm, one most
-        probable activity instead of many; faster and more biased.
+    method : {"smc", "viterbi", "paper"}
+        ``"smc"``: Monte-Carlo EM with particle filters. ``"viterbi"``: one most probable activity, and the parameters
+        with it, instead of many activities; more biased. ``"paper"``: the Baum-Viterbi algorithm as published [1]_,
+        which stays near its start, for comparison.
     scheme : {"second-order", "exponential", "euler"}
         Time step of the model: faithful to the spiking network in continuous time (the error falls with the square of
         the bin); or the paper's first-order step (``"euler"``), which distorts the parameters at bins of some ms but is
@@ -118,6 +119,9 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         Where EM starts. ``None`` draws free values between 0.4 and 2 times those of the circuit and improves them on
         the recorded neurons. A callable gets ``(rng, circuit, counts, labels, bin_size)`` and returns a Circuit or
         Parameters, once per start.
+    smoothing : Quantity, time, optional
+        Standard deviation of the Gaussian kernel that makes the first guess of the activity from the spikes. ``None``
+        lets the data choose.
     random_state : int, Generator, RandomState or None
         The same seed gives the same fit, for any `n_jobs`.
     n_jobs : int, optional
@@ -203,6 +207,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         n_particles=200,
         multiple="clip",
         start=None,
+        smoothing=None,
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -220,6 +225,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         self.n_particles = n_particles
         self.multiple = multiple
         self.start = start
+        self.smoothing = smoothing
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -252,6 +258,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         """
         _check_settings(self)
         bin_size = bin_size_in_seconds(self.bin_size)
+        smoothing = None if self.smoothing is None else units.positive_seconds(self.smoothing, "smoothing")
         rng = generator_from(self.random_state)
         data = self._read(X, trials, bin_size, reset=True)
         if self.bin_size is None:
@@ -274,7 +281,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
                 method=self.method, stimuli=stimuli, n_init=self.n_init, max_iter=self.max_iter, tol=self.tol,
                 n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs, start=_start(self.start, circuit),
-                verbose=self.verbose,
+                smoothing=smoothing, verbose=self.verbose,
             )  # fmt: skip
         self._adopt(self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63))))
         if not self.converged_:
@@ -423,6 +430,61 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         runs = [function(self.circuit_, random_state=rng, **settings) for _ in range(n_trials)]
         return runs[0] if n_trials == 1 else runs
 
+    def uncertainty(self, X=None, *, trials=None, stimulus=None):
+        """Intervals of the free values, and what the recording leaves open.
+
+        Parameters
+        ----------
+        X, trials, stimulus : optional
+            The training data, as in `fit`: needed where the fit itself did not come as far as to know, which takes
+            ``method="smc"`` and enough iterations. Then particle filters are run around the fitted values.
+
+        Returns
+        -------
+        Uncertainty
+            Also kept in ``result_.uncertainty``.
+
+        Raises
+        ------
+        ValueError
+            If the data are needed and not given.
+        """
+        check_is_fitted(self)
+        if self.result_.uncertainty is None:
+            if X is None:
+                raise ValueError("the fit holds no uncertainty yet; give the training data: uncertainty(X).")
+            bin_size, own, circuit = self._bin_size, self.labels_ >= 0, self.circuit_
+            data = self._read(X, trials, bin_size, reset=False)
+            labels, K = self.labels_[own], circuit.n_populations
+            observations = tuple(
+                Observation.from_counts(counts[:, own], labels, K, self.histories_[0], drive)
+                for counts, drive in zip(data.counts, stimuli_of(stimulus, data, circuit, bin_size), strict=True)
+            )
+            space = ParameterSpace(circuit)
+            problem = ascent.Problem(
+                space, observations, self.histories_, bin_size, self.scheme, self.n_particles, self.n_jobs
+            )
+            theta, rng = space.pack(parameters_of(circuit)), np.random.default_rng(self.result_.state["seed"])
+            with _one_blas_thread():
+                found = posterior.uncertainty(posterior.explore(problem, theta, rng), space, theta)
+            self.result_ = dataclasses.replace(self.result_, uncertainty=found)
+        return self.result_.uncertainty
+
+    def interval(self, function):
+        """Estimate and interval of any function of the parameters, after `uncertainty`.
+
+        Parameters
+        ----------
+        function : callable
+            Of `Parameters` (s and mV), for instance ``lambda p: p.J[0, 0] * p.tau_m[0]``; a number or an array.
+
+        Returns
+        -------
+        estimate, lower, upper
+            In the form that the function returns.
+        """
+        return posterior.interval(function, self.uncertainty(), self.circuit_)
+
     def to_neo(self):
         """The inferred activity of the training data as a new ``neo.Block``; see `FitResult.to_neo`.
 
@@ -518,6 +580,9 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             converged=bool(found.converged),
             status=str(found.status),
             trace=tuple(found.trace),
+            uncertainty=None
+            if found.landscape is None
+            else posterior.uncertainty(found.landscape, ParameterSpace(circuit)),
             settings=self._settings(bin_size),
             software_version=__version__,
             state={
@@ -676,9 +741,9 @@ def _saved_parameters(model):
     plain = dict(model.get_params(deep=False))
     for name in ("circuit", "start"):
         plain[name] = plain[name].to_dict() if isinstance(plain[name], Circuit) else None
-    if plain["bin_size"] is not None:
-        value = plain["bin_size"]
-        plain["bin_size"] = f"{float(value.magnitude)!r} {value.dimensionality.string}"
+    for name in ("bin_size", "smoothing"):
+        if plain[name] is not None:
+            plain[name] = f"{float(plain[name].magnitude)!r} {plain[name].dimensionality.string}"
     labels, sizes = plain["labels"], plain["population_sizes"]
     if labels is not None and not isinstance(labels, str):
         plain["labels"] = [x if isinstance(x, (str, int, np.integer)) else str(x) for x in labels]
@@ -693,8 +758,9 @@ def _loaded_parameters(plain):
     for name in ("circuit", "start"):
         if parameters[name] is not None:
             parameters[name] = Circuit.from_dict(parameters[name])
-    if parameters["bin_size"] is not None:
-        parameters["bin_size"] = units.parse_quantity(parameters["bin_size"], "bin_size")
+    for name in ("bin_size", "smoothing"):
+        if parameters.get(name) is not None:
+            parameters[name] = units.parse_quantity(parameters[name], name)
     return parameters
 
 

@@ -74,13 +74,15 @@ def new_file(path, *, suffixes, overwrite):
         _to_disk(folder)
 
 
-def copy_unchanged(source, target):
+def copy_unchanged(source, target, reserve=0):
     """Copy the bytes of a file, and make sure that nobody changed them meanwhile.
 
     Parameters
     ----------
     source, target : path-like
         `target` must not exist.
+    reserve : int, default 0
+        Zero bytes to write behind the copy, for what is to be added to it: if there is no room, better now.
 
     Returns
     -------
@@ -97,13 +99,15 @@ def copy_unchanged(source, target):
         if not _lock(given.fileno(), shared=True):
             raise OSError(f"{os.fspath(source)}: open for writing in another program; close it there first.")
         before, n_bytes = os.fstat(given.fileno()), 0
-        while chunk := given.read(_CHUNK):
+        while n_bytes <= before.st_size and (chunk := given.read(_CHUNK)):  # it may grow as fast as it is read
             digest.update(chunk)
             copy.write(chunk)
             n_bytes += len(chunk)
         after = os.fstat(given.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or n_bytes != after.st_size:
             raise OSError(f"{os.fspath(source)}: changed while it was being copied; nothing was written, run it again.")
+        for at in range(0, reserve, _CHUNK):
+            copy.write(bytes(min(_CHUNK, reserve - at)))
     return digest.hexdigest()
 
 

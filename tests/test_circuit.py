@@ -114,7 +114,7 @@ def test_a_circuit_file_written_by_hand_may_leave_out_what_is_ordinary():
 
 def test_populations_resemble_each_other_unless_that_is_switched_off():
     spread = Circuit([100, 100]).spread
-    assert {name: float(x) for name, x in spread.items()} == {"tau_m": 0.3, "u_rest": 2.5, "threshold": 2.5}
+    assert {name: float(x) for name, x in spread.items()} == {"tau_m": 0.3, "u_rest": 1.0, "threshold": 1.0}
     off = Circuit([100, 100], spread={})
     assert off.spread == {} and Circuit.from_toml(off.to_toml()).spread == {}
     assert off.replace(spread=None).spread.keys() == spread.keys()

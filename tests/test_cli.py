@@ -13,7 +13,7 @@ import pytest
 import neulvm_neo
 from neulvm_neo import cli
 
-_COMMANDS = ("demo", "simulate", "cluster", "fit", "annotate", "bench")
+_COMMANDS = ("demo", "simulate", "check", "cluster", "fit", "annotate", "inspect", "bench")
 _QUICK = ("--bin-size", "4ms", "--starts", "1", "--iterations", "1", "--particles", "20")
 
 
@@ -172,6 +172,68 @@ def test_annotate_does_what_fit_did(fitted, recording, tmp_path, capsys):
     again, first = (neulvm_neo.io.read_nwb(path).segments[0].spiketrains for path in (out, paths["out.nwb"]))
     for a, b in zip(again, first, strict=True):
         assert a.annotations["neulvm_population"] == b.annotations["neulvm_population"]
+
+
+def test_annotations_stand_side_by_side_and_are_inspected(fitted, recording, tmp_path, capsys):
+    paths, _ = fitted
+    out = tmp_path / "two.nwb"
+    arguments = ["annotate", str(paths["out.nwb"]), str(paths["fit.npz"]), "--suffix", "again", "--out", str(out)]
+    assert cli.main(arguments) == 0
+    assert "units.neulvm_population_again (E1 10, E2 10, I 5)" in capsys.readouterr().out
+    for before in ([], [str(recording)]):
+        assert cli.main(["inspect", str(out), *before]) == 0
+        said = capsys.readouterr().out
+        assert "PopulationFit, PopulationFit_again" in said
+        assert "VIOLATION" not in said and "CRITICAL" not in said
+
+
+def test_inspect_finds_what_an_archive_would_refuse_and_only_what_is_ours(fitted, recording, tmp_path, capsys):
+    import h5py
+
+    out = tmp_path / "bad.nwb"
+    out.write_bytes(fitted[0]["out.nwb"].read_bytes())
+    with h5py.File(out, "r+") as file:
+        starting_time = file["processing/ecephys/PopulationActivity/starting_time"]
+        starting_time.attrs["rate"] = 0.001
+        del starting_time.attrs["unit"]
+    for before in ([], [str(recording)]):
+        assert cli.main(["inspect", str(out), *before]) == 2
+        output = capsys.readouterr()
+        assert "would keep it out of an archive" in output.err
+        assert "PYNWB_VALIDATION: validation" in output.out and "starting_time" in output.out
+        assert "check_rate_not_below_threshold" in output.out and "PopulationActivity" in output.out
+        assert output.out.count("BEST_PRACTICE_VIOLATION") == 1
+    assert cli.main(["inspect", str(recording)]) == 0
+    assert "no fit" in capsys.readouterr().out
+
+
+def test_check_prints_the_sheet_of_a_recording(tmp_path, capsys):
+    from .io_samples import make_nwb
+
+    rng = np.random.default_rng(1)
+    clean, copied = np.sort(rng.uniform(1, 60, 600)), np.sort(rng.uniform(1, 60, 300))
+    spikes = [[*clean[::-1], np.nan, -0.5], np.sort([*clean[:400], *copied]), [], [5.0, 5.0, 5.001, 9.0]]
+    path = make_nwb(
+        tmp_path / "odd.nwb", spikes, [[[-1.0, 60.0], [70.0, 69.0]]] * 4, {"area": list("aabb"), "label": list("wxyz")}
+    )
+    assert cli.main(["check", str(path)]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    for said in (
+        "4 units, 1305 spikes", "observed by all units: 61 s", "4 obs_intervals that are empty, reversed",
+        "1 spike times that are not finite were dropped (units 0)", "have been sorted (units 0)", "silent units: 2",
+        "units with fewer than 5 spikes: 3", "at the very time of another one of their unit: 1", "before time 0: 1",
+        "units 0 and 1 share", "one neuron sorted twice?", "suggested bin size: 2 ms (30500 bins)",
+        "--populations area: a 2, b 2",
+    ):  # fmt: skip
+        assert said in output.out, said
+    assert "label" not in output.out
+
+
+def test_check_says_so_when_there_is_nothing_to_say(recording, capsys):
+    assert cli.main(["check", str(recording), "--window", "0", "10"]) == 0
+    said = capsys.readouterr().out
+    assert "nothing had to be repaired" in said and "--populations population: E1 10, E2 10, I 5" in said
 
 
 def test_fit_clusters_units_into_the_populations_of_a_given_circuit(recording, tmp_path, capsys):

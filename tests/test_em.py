@@ -178,15 +178,18 @@ def test_start_can_be_given_as_values_or_as_a_function(data):
 def test_interruption_keeps_the_best_so_far(data, monkeypatch):
     _, counts, labels, _ = data
     calls = []
-    original = em._iterate_smc
 
-    def interrupted_after_seven(setting, state):
-        calls.append(1)
-        if len(calls) > 7:
-            raise KeyboardInterrupt
-        return original(setting, state)
+    def interrupted_after_seven(original):
+        def counted(setting, state):
+            calls.append(original)
+            if len(calls) > 7:
+                raise KeyboardInterrupt
+            return original(setting, state)
 
-    monkeypatch.setattr(em, "_iterate_smc", interrupted_after_seven)
+        return counted
+
+    for step in ("_iterate_smc", "_climb"):
+        monkeypatch.setattr(em, step, interrupted_after_seven(getattr(em, step)))
     result = em.fit(
         circuit(),
         [counts[:100]],
@@ -196,9 +199,11 @@ def test_interruption_keeps_the_best_so_far(data, monkeypatch):
         n_init=1,
         max_iter=20,
         n_particles=20,
+        tol=0.0,
     )
     assert result.status == "interrupted" and not result.converged
     assert result.n_iter == 7
+    assert ["gain" in record for record in result.trace] == [False] * 5 + [True] * 2
     assert np.isfinite(result.log_likelihood)
 
 

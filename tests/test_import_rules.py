@@ -20,6 +20,7 @@ _FLOOR = {
     "new_files": 0,
     "binning": 2,
     "clustering": 3,
+    "quality": 3,
     "trials": 3,
     "constant_rates": 3,
     "rescaling": 3,

@@ -7,11 +7,11 @@ import sys
 import warnings
 
 from .. import __version__
-from . import annotate, bench, cluster, demo, fit, simulate
+from . import annotate, bench, check, cluster, demo, fit, inspect, simulate
 from .arguments import Parser
 
 # One line per subcommand: a module with `add(commands)`, which says what it takes, and `run(args)`, which does it.
-COMMANDS = (demo, simulate, cluster, fit, annotate, bench)
+COMMANDS = (demo, simulate, check, cluster, fit, annotate, inspect, bench)
 
 _SUMMARY = """\
 From a recording of a few neurons to a spiking-network model of the circuit behind it.
@@ -19,9 +19,11 @@ From a recording of a few neurons to a spiking-network model of the circuit behi
 commands:
   demo        the whole job on a simulated network, with the truth beside it (start here)
   simulate    simulate a circuit neuron by neuron, write the spikes of a few as NWB
+  check       what is odd about a recording, and what a fit of it needs
   cluster     which unit of a recording belongs to which population
   fit         fit a circuit to a recording, write an annotated copy of the file
   annotate    write a saved fit into a copy of the file it was made from
+  inspect     what an archive would say about an annotated file, and only about what is ours
   bench       how fast it is here, beside what one would use instead
 
 example:
@@ -51,6 +53,7 @@ def main(argv=None):
         for noise in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", noise)  # for developers, not for users of a command
         warnings.showwarning = _show_warning
+        hook, sys.unraisablehook = sys.unraisablehook, _log_unraisable
         try:
             args.run(args)
         except KeyboardInterrupt:
@@ -59,6 +62,8 @@ def main(argv=None):
             if args.traceback:
                 raise
             return _complain(_sentence(error))
+        finally:
+            sys.unraisablehook = hook
     return 0
 
 
@@ -79,6 +84,11 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
     if category.__name__ == "ConvergenceWarning":
         return  # `fit` and `demo` say so in words of the command line
     print(f"neulvm: warning: {_sentence(message)}", file=sys.stderr)
+
+
+def _log_unraisable(what):
+    # HDF5 complains again for every object of a file that it could not close; the command has said so already.
+    logging.getLogger(__name__).info("while cleaning up: %s", what.exc_value)
 
 
 def _complain(sentence, code=2):

@@ -35,6 +35,11 @@ def add_out(command, metavar):
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
+def add_suffix(command):
+    """Which of several fits in one file."""
+    command.add_argument("--suffix", default="", metavar="NAME", help="for several fits side by side in one file")
+
+
 def add_seed(command):
     """The seed."""
     command.add_argument("--seed", type=int, default=1, metavar="S", help="of all random numbers (default 1)")

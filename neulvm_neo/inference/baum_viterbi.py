@@ -24,8 +24,8 @@ METHODS = ("viterbi", "paper")
 # noise cost as much as one does in the end.
 TEMPERATURES = (100.0, 30.0, 10.0, 3.0, 1.0)
 STEPS_PER_ITERATION = 60  # of L-BFGS
-# Every start has a smoothing of its own: the kernel chosen by the data, then ever narrower ones by this factor, and so
-# on again after so many. Wide ones find the parameters, narrow ones keep synchrony.
+# Every start has a smoothing of its own: ever narrower kernels by this factor, then the one chosen by the data, and so
+# on again after so many. The data choose wide kernels where few neurons were recorded; narrow ones keep synchrony.
 NARROWER, N_WIDTHS = 3.0, 4
 PAST = 0.1  # s at the start of a trial whose mean activity is the first guess of the activity before
 # Neurons are held one by one for this many times the longest interval of a recorded one (and their free successors in
@@ -143,18 +143,20 @@ def infer(n, parameters, observation, *, bin_size, scheme, method):
 
 def _iterations(problem, index, theta):
     """(start, state) after every iteration of a start."""
-    narrower = 1.0 if problem.width_given else NARROWER ** (index % N_WIDTHS)
+    narrower = 1.0 if problem.width_given else NARROWER ** ((index + 1) % N_WIDTHS)
     n, activities = _smoothed(problem, max(problem.width / narrower, problem.bin_size))
     settings = {"bin_size": problem.bin_size, "scheme": problem.scheme}
-    anchor = initialization.anchor(theta, problem.space)
-    if problem.method == "viterbi":
-        theta = initialization.start_from_recorded_neurons(
-            theta, problem.space, problem.observations, activities, **settings
-        )
     n_first = max(int(round(PAST / problem.bin_size)), 1)
     rates = np.array([activity[:n_first].mean(axis=0) for activity in activities])
     observations = tuple(replace(o, history_rate=r) for o, r in zip(problem.observations, rates, strict=True))
-    start = _Start(anchor, rates, _window(problem, theta))
+    start = _Start(initialization.anchor(theta, problem.space), rates, None)
+    if problem.method == "viterbi":
+        # the recorded neurons alone; θ first, because far from the truth the past says nothing about it
+        theta = initialization.start_from_recorded_neurons(theta, problem.space, observations, activities, **settings)
+        start = start._replace(window=_window(problem, theta))
+        theta, n, observations, *_ = joint_step(
+            theta, n, problem.space, observations, temperature=np.inf, hold_counts=True, **start._asdict(), **settings
+        )
     state = State(theta, n, observations, ())
     for _ in range(problem.max_iter):
         state = _iterate(problem, start, state, index)
@@ -173,12 +175,11 @@ def _iterate(problem, start, state, index):
     ladder = _ladder(problem.max_iter)
     temperature = ladder[min(len(state.trace), len(ladder) - 1)]
     step = joint_step(
-        state.theta, state.n, problem.space, state.observations, anchor=start.anchor, rates=start.rates,
-        window=start.window, temperature=temperature, max_iter=STEPS_PER_ITERATION, **settings,
+        state.theta, state.n, problem.space, state.observations, **start._asdict(),
+        temperature=temperature, max_iter=STEPS_PER_ITERATION, **settings,
     )  # fmt: skip
     at_one = step if temperature == 1.0 else joint_step(
-        step.theta, step.n, problem.space, step.observations, anchor=start.anchor, rates=start.rates,
-        window=start.window, max_iter=0, **settings,
+        step.theta, step.n, problem.space, step.observations, **start._asdict(), max_iter=0, **settings,
     )  # fmt: skip
     record |= {
         "log_likelihood": at_one.after, "temperature": temperature, "m_step_before": step.before,

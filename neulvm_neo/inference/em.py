@@ -1,6 +1,5 @@
 """The EM loop: several starts, the best of them carried on until its likelihood stops rising."""
 
-import dataclasses
 import logging
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
-from . import baum_viterbi, initialization, particles
+from . import ascent, baum_viterbi, initialization, particles
 from .m_step import m_step
 from .viterbi import e_step
 
@@ -29,9 +28,9 @@ N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
 # steps are lengthened, and keep some of the step before (heavy ball), unless the likelihood fell by more than noise.
 LENGTHEN_FROM, STEP_LENGTH = 4, 1.6
 MOMENTUM, NOISE = 0.6, 3.0  # NOISE in nats
-# The loop has converged when the mean of the last `PATIENCE` objectives exceeds that of the `PATIENCE` before by less
-# than the tolerance.
-PATIENCE = 4
+# "viterbi" has converged when the mean of the last `PATIENCE` objectives exceeds that of the `PATIENCE` before by less
+# than the tolerance; "smc" when, after `LEAST_ROUNDS` of ascent, the last brought less.
+PATIENCE, LEAST_ROUNDS = 4, 3
 N_HISTORIES = 256
 
 
@@ -65,8 +64,11 @@ class EMResult:
     converged : bool
     status : str
     trace : tuple of dict
-        Per iteration of the chosen start: ``iteration``, ``start``, ``log_likelihood`` (filter's estimate of log p(y |
-        θ) before the step for "smc"; joint log p(y, n̂ | θ) for "viterbi") and the objectives of its steps.
+        Per iteration of the chosen start: ``iteration``, ``start``, ``log_likelihood`` (estimate of log p(y | θ) before
+        a Monte-Carlo EM step, or after a step of the ascent; joint log p(y, n̂ | θ) for "viterbi"), and either the
+        objectives of its steps or ``gain`` and ``gain_error`` (nats), what the step of the ascent brought.
+    landscape : ascent.Landscape or None
+        Surroundings of the maximum, from the ascent; None if there was none, or if something else was more probable.
     """
 
     parameters: object
@@ -80,6 +82,7 @@ class EMResult:
     converged: bool
     status: str
     trace: tuple
+    landscape: object = None
 
 
 class _Setting(NamedTuple):
@@ -108,6 +111,7 @@ class _State(NamedTuple):
     velocity: np.ndarray  # the last step
     anchor: tuple  # weak pull of what the data do not determine towards the start, see `initialization.anchor`
     rng: np.random.Generator
+    landscape: object = None  # of the ascent, once it has begun
 
 
 def fit(
@@ -143,10 +147,10 @@ def fit(
         Its children seed the starts, so that the result does not depend on `n_jobs`.
     scheme : {"second-order", "exponential", "euler"}
     method : {"smc", "viterbi", "paper"}
-        ``"smc"``: Monte-Carlo EM; the E-step draws trajectories of the hidden counts from particle filters, so that the
-        finite-size noise keeps its size. ``"viterbi"``: one most probable
-        trajectory and the parameters with it, by annealing (see `baum_viterbi`). ``"paper"``: the Baum–Viterbi
-        algorithm as published.
+        ``"smc"``: Monte-Carlo EM, whose E-step draws trajectories of the hidden counts from particle filters, so that
+        the finite-size noise keeps its size; then, for the last start left, ascent on log p(y | θ) (see `ascent`).
+        ``"viterbi"``: one most probable trajectory and the parameters with it, by annealing (see `baum_viterbi`).
+        ``"paper"``: the Baum–Viterbi algorithm as published.
     stimuli : list of numpy.ndarray, shape (n_bins, K), mV, optional
     n_init : int
         Starts, each drawn from 0.4 to 2 times the circuit's values and brought near by part a of the likelihood. Every
@@ -155,7 +159,8 @@ def fit(
     max_iter : int
         Iterations of the chosen start in all.
     tol : float
-        Converged when the objective has risen by less than this (nats) over `PATIENCE` iterations.
+        Converged when the objective has risen by less than this (nats) over `PATIENCE` iterations ("viterbi"), or in
+        one round of the ascent ("smc").
     n_particles : int
         Particles per filter in the E-step; the final likelihood uses four times as many.
     n_jobs : int, optional
@@ -238,16 +243,17 @@ def fit(
                 states = sorted(finished, key=_objective, reverse=True)[: max(n_starts // 2, 1)]
                 tasks = states
             for _ in range(rounds[-1][1]):
-                states[0] = _iterate(setting, states[0])
+                states[0] = (_climb if method == "smc" else _iterate)(setting, states[0])
                 bar.update()
                 bar.set_postfix_str(f"{_objective(states[0]):.1f} nats")
-                converged = _has_converged(states[0].trace, tol)
+                converged = _has_converged(states[0], tol)
                 if converged:
                     break
         except KeyboardInterrupt:
             interrupted = True
     state = states[0]
     theta, value, error = _best(setting, state, final_rng)
+    at_summit = state.landscape is not None and np.array_equal(theta, state.landscape.theta)
     parameters = space.unpack(theta)
     inferred = infer(
         parameters,
@@ -277,6 +283,7 @@ def fit(
         converged,
         status,
         state.trace,
+        state.landscape if at_summit else None,
     )
 
 
@@ -361,7 +368,8 @@ def _rounds(n_init, max_iter):
 
 
 def _objective(state):
-    return state.trace[-1]["log_likelihood"] if state.trace else -np.inf
+    """What is to be maximised: log p + log prior."""
+    return state.trace[-1]["log_likelihood"] + state.trace[-1].get("log_prior", 0.0) if state.trace else -np.inf
 
 
 def _begin(setting, index, theta, rng):
@@ -405,6 +413,7 @@ def _first_state(setting, draw, index, rng, advance):
         particles.log_likelihood(
             setting.space.unpack(theta), setting.observations, setting.histories, rng=seed, **settings
         )[0]
+        + setting.space.log_prior(theta)[0]
         for theta, seed in zip(candidates, rng.spawn(len(candidates)), strict=True)
     ]
     advance()
@@ -422,49 +431,29 @@ def _iterate(setting, state):
 
 
 def _iterate_smc(setting, state):
-    space = setting.space
-    parameters = space.unpack(state.theta)
-    n_trajectories = setting.n_trajectories
-
-    def draw(observation, child):
-        result = particles.particle_filter(
-            parameters,
-            observation,
-            setting.histories,
-            bin_size=setting.bin_size,
-            scheme=setting.scheme,
-            rng=child,
-            n_particles=setting.n_particles,
-            n_paths=1,
-        )
-        path = dataclasses.replace(observation, start=result.path_starts[0])
-        return result.log_likelihood, (path, result.paths[0])
-
-    n_trials = len(setting.observations)
-    children = state.rng.spawn(n_trials * n_trajectories)
-    tasks = (joblib.delayed(draw)(setting.observations[i // n_trajectories], child) for i, child in enumerate(children))
-    drawn = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(tasks)
-    logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_trajectories)
-    trajectories = [[path for _, path in drawn[i * n_trajectories : (i + 1) * n_trajectories]] for i in range(n_trials)]
+    logs, paths = ascent.draw_paths(setting, state.theta, state.rng, setting.n_trajectories)
     step = m_step(
         state.theta,
-        space,
-        trajectories,
+        setting.space,
+        paths,
         bin_size=setting.bin_size,
         scheme=setting.scheme,
-        anchor=state.anchor,
         max_iter=M_STEP_ITERATIONS,
         n_jobs=setting.n_jobs,
     )
-    value = float((np.logaddexp.reduce(logs, axis=1) - np.log(n_trajectories)).sum())
+    value = float((np.logaddexp.reduce(logs, axis=1) - np.log(setting.n_trajectories)).sum())
+    log_prior = setting.space.log_prior(state.theta)[0]
     move = step.theta - state.theta
     if len(state.trace) >= LENGTHEN_FROM:
-        move = STEP_LENGTH * move + (MOMENTUM * state.velocity if value > _objective(state) - NOISE else 0.0)
-    theta = np.clip(state.theta + move, space.bounds[:, 0], space.bounds[:, 1])
+        move = STEP_LENGTH * move + (
+            MOMENTUM * state.velocity if value + log_prior > _objective(state) - NOISE else 0.0
+        )
+    theta = np.clip(state.theta + move, *setting.space.bounds.T)
     record = {
         "iteration": len(state.trace),
         "start": state.start,
         "log_likelihood": value,
+        "log_prior": log_prior,
         "m_step_before": step.before,
         "m_step_after": step.after,
     }
@@ -472,6 +461,24 @@ def _iterate_smc(setting, state):
     return state._replace(
         theta=theta, velocity=moved, trace=(*state.trace, record), thetas=(*state.thetas, state.theta)
     )
+
+
+def _climb(setting, state):
+    """One round of the ascent on log p(y | θ) + log prior, from where EM has led."""
+    landscape = state.landscape
+    if landscape is None:
+        landscape = ascent.begin(setting, state.theta, ascent.draw_paths(setting, state.theta, state.rng)[1])
+    landscape = ascent.look_around(setting, landscape, state.rng.spawn(1)[0])
+    log_prior = setting.space.log_prior(landscape.theta)[0]
+    record = {
+        "iteration": len(state.trace),
+        "start": state.start,
+        "log_likelihood": landscape.value - log_prior,
+        "log_prior": log_prior,
+        "gain": landscape.gain,
+        "gain_error": landscape.gain_error,
+    }
+    return state._replace(landscape=landscape, trace=(*state.trace, record))
 
 
 def _iterate_viterbi(setting, state):
@@ -506,26 +513,33 @@ def _iterate_viterbi(setting, state):
     return state._replace(theta=step.theta, n=counts, trace=(*state.trace, record), thetas=(*state.thetas, state.theta))
 
 
-def _has_converged(trace, tol):
-    if len(trace) < 2 * PATIENCE:
+def _has_converged(state, tol):
+    if state.landscape is not None:
+        gains = [record["gain"] for record in state.trace if "gain" in record]
+        return len(gains) >= LEAST_ROUNDS and gains[-1] < tol
+    if len(state.trace) < 2 * PATIENCE:
         return False
-    values = np.array([record["log_likelihood"] for record in trace])
+    values = np.array([record["log_likelihood"] for record in state.trace])
     return bool(values[-PATIENCE:].mean() - values[-2 * PATIENCE : -PATIENCE].mean() < tol)
 
 
 def _best(setting, state, rng):
-    """The most probable, by log p(y | θ), of a few candidates.
+    """The most probable, by log p(y | θ) + log prior, of a few candidates: θ, log p and its error.
 
-    The last θ; for "smc" also the mean of the last few (which averages the Monte-Carlo noise of the M-steps out), the
-    best one visited, and neurons without couplings, which a fit must not end below.
+    The summit of the ascent and the last θ of EM; for "smc" without an ascent also the mean of the last few (which
+    averages the Monte-Carlo noise of the M-steps out) and the best one visited; and neurons without couplings, which a
+    fit must not end below.
     """
     candidates = [state.theta]
-    if setting.method == "smc":
+    if state.landscape is not None:
+        candidates.insert(0, state.landscape.theta)
+    elif setting.method == "smc":
         if len(state.thetas) >= 2 * PATIENCE:
             candidates.append(np.mean(state.thetas[-PATIENCE:], axis=0))
-        values = [record["log_likelihood"] for record in state.trace]
+        values = [record["log_likelihood"] + record["log_prior"] for record in state.trace]
         if values and max(values) > values[-1] + NOISE:
             candidates.append(state.thetas[int(np.argmax(values))])
+    if setting.method == "smc":
         candidates += _uncoupled(setting)
 
     def score(theta, child):
@@ -543,7 +557,8 @@ def _best(setting, state, rng):
     scores = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(
         joblib.delayed(score)(*task) for task in zip(candidates, children, strict=True)
     )
-    best = int(np.argmax([value for value, _ in scores]))
+    priors = [setting.space.log_prior(theta)[0] for theta in candidates]
+    best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
     return candidates[best], *scores[best]
 
 

@@ -91,7 +91,10 @@ def e_step(
     return EStep(best, n_bar, before, after, ascent.n_evaluations)
 
 
-def joint_step(theta, n, space, observations, *, bin_size, scheme, anchor, rates, window, temperature=1.0, max_iter=60):
+def joint_step(
+    theta, n, space, observations, *, bin_size, scheme, anchor, rates, window, temperature=1.0, hold_counts=False,
+    max_iter=60,
+):  # fmt: skip
     """Maximise log p(y | n, θ) + log p(n | θ) / temperature + log priors over n, θ and the past activity at once.
 
     Given the counts, the parameters are determined a hundred times better than by the spikes (couplings to 0.01 mV), so
@@ -113,6 +116,9 @@ def joint_step(theta, n, space, observations, *, bin_size, scheme, anchor, rates
         Median of the past activity a priori; a factor of e away from it costs half a nat.
     window : numpy.ndarray of int, shape (K,)
     temperature : float
+        May be infinite: then part b does not matter.
+    hold_counts : bool
+        Leave n as it is.
     max_iter : int
         L-BFGS iterations.
 
@@ -126,7 +132,7 @@ def joint_step(theta, n, space, observations, *, bin_size, scheme, anchor, rates
     leave_room(bounds, space, bin_size, scheme)
     theta = np.clip(theta, bounds[:, 0], bounds[:, 1])
     n = [np.clip(trial, _LEAST, size - _LEAST) for trial in n]
-    unit = _theta_steps(theta, n, space, observations, anchor[1], settings) * np.sqrt(temperature)
+    unit = _theta_steps(theta, n, space, observations, anchor[1], temperature, settings)
     edges = np.cumsum([space.n_free, *(trial.size for trial in n)])
 
     def apart(x):
@@ -164,6 +170,8 @@ def joint_step(theta, n, space, observations, *, bin_size, scheme, anchor, rates
         bounds / unit[:, None], *(_count_bounds(size, len(trial)) for trial in n),
         np.tile(np.log(_RATES) / _RATE_STEP, (medians.size, 1)),
     ])  # fmt: skip
+    if hold_counts:
+        box[space.n_free : edges[-1]] = start[space.n_free : edges[-1], None]
     ascent = _Ascent(objective, sum(len(trial) for trial in n))
     best, before, after = ascent.run(start, box, max_iter)
     theta, counts, log_rates = apart(best)
@@ -223,8 +231,8 @@ def _count_bounds(size, n_bins):
     return np.tile(np.column_stack([_noise_units(_LEAST + 0 * size), _noise_units(size - _LEAST)]), (n_bins, 1))
 
 
-def _theta_steps(theta, n, space, observations, width, settings):
-    """How far each θ moves the expected counts by their noise: 1/√Σ (dn̄/dθ)²/(n̄ + 1), by differences."""
+def _theta_steps(theta, n, space, observations, width, temperature, settings):
+    """How far each θ moves the expected counts by their noise: 1/√Σ (dn̄/dθ)²/((n̄ + 1) temperature), by differences."""
 
     def expected(at):
         parameters = space.unpack(at)
@@ -238,6 +246,6 @@ def _theta_steps(theta, n, space, observations, width, settings):
         h = 1e-4 * width[i] * (1.0 if theta[i] + 1e-4 * width[i] <= space.bounds[i, 1] else -1.0)
         moved[i] += h
         change = (expected(moved) - at_theta) / h
-        information = np.sum(change**2 / (np.maximum(at_theta, 0.0) + 1.0))
+        information = np.sum(change**2 / (np.maximum(at_theta, 0.0) + 1.0)) / temperature
         steps[i] = 1.0 / np.sqrt(max(information, 1.0 / (_LONGEST * width[i]) ** 2))
     return np.maximum(steps, _SHORTEST * width)

@@ -1,0 +1,220 @@
+"""Climb to the maximum of the marginal likelihood p(y | θ): steps on a quadratic through particle filters' estimates.
+
+EM never sees the function that it maximises, and slows down where little is observed. Here every filter gives two noisy
+views of log p(y | θ) at its own θ: the estimate itself, and by Fisher's identity [1]_ the gradient of log p(y, n | θ)
+along a path n that it drew. Directions that the data determine well show in the gradients, the others in the values.
+Points come in pairs about the current θ, spread as widely as the likelihood is, and all of them, old and new, enter one
+quadratic (`surrogate`), whose maximum is the next θ. Its curvature is the observed information.
+
+.. [1] Cappé, Moulines, Rydén, Inference in Hidden Markov Models, Springer 2005, section 10.1.
+"""
+
+import copy
+import dataclasses
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+
+from ..likelihood import joint
+from .m_step import curvature, m_step
+from .particles import particle_filter
+from .surrogate import fit_quadratic, maximise_in_box, positive
+
+# A step is taken no further than where the quadratic predicts a gain of half this squared (nats).
+LARGEST_STEP = 4.0
+# Directions in which the data say less than this, relative to what they would say if the activity were known, are
+# explored as if they said as much.
+LEAST_CURVATURE = 0.05
+# Stretches of time (s), and at least how many, whose shares in the log-likelihood are kept apart.
+BLOCK, LEAST_BLOCKS = 0.25, 20
+# Points per round: at least these, and this many more than free values.
+LEAST_POINTS, MORE_POINTS = 8, 4
+N_PATHS = 4  # from which full observation's curvature is taken
+
+
+class Problem(NamedTuple):
+    """What a likelihood is of, and how it is estimated."""
+
+    space: object  # ParameterSpace
+    observations: tuple
+    histories: np.ndarray
+    bin_size: float
+    scheme: str
+    n_particles: int
+    n_jobs: int | None
+
+
+class Point(NamedTuple):
+    """log p(y | θ) + log prior at one θ, and its gradient, both noisy; blocks: its share from every stretch of time."""
+
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    blocks: np.ndarray  # without the prior
+
+
+class Landscape(NamedTuple):
+    """The surroundings of a maximum of log p(y | θ) + log prior, as far as they are known."""
+
+    theta: np.ndarray  # the maximiser
+    value: float  # there
+    gain: float  # that the last step to it was worth, in nats, according to the quadratic
+    gain_error: float  # how much of that is chance
+    information: np.ndarray  # curvature of -(log p + log prior), raised to what is explored
+    curvature: np.ndarray  # as estimated, in units of `unit`
+    theta_covariance: np.ndarray  # of the maximiser, by chance of the filters
+    value_sd: float  # of one estimate of log p
+    unit: np.ndarray  # columns: steps of θ in which the curvature would be 1 if the activity were known
+    points: tuple
+    weights: np.ndarray  # of the points in the quadratic, 1 at the top
+
+
+def begin(problem, theta, paths, *, density="binomial"):
+    """A landscape without points: the maximum over θ at given paths, and its curvature, that of full observation.
+
+    Parameters
+    ----------
+    problem : Problem
+    theta : numpy.ndarray
+    paths : list of list of (Observation, n)
+        Per trial, as for `m_step`.
+    """
+    settings = {"bin_size": problem.bin_size, "scheme": problem.scheme, "density": density, "n_jobs": problem.n_jobs}
+    top = m_step(theta, problem.space, paths, **settings).theta
+    unit = _units_of(curvature(top, problem.space, paths, **settings))
+    information = np.linalg.inv(unit @ unit.T)
+    d = len(theta)
+    return Landscape(
+        top, -np.inf, np.inf, np.inf, information, np.eye(d), np.zeros((d, d)), np.nan, unit, (), np.zeros(0)
+    )
+
+
+def look_around(problem, landscape, rng, n_points=None):
+    """Filters at new points about the maximum, then the maximum of the quadratic through all points so far.
+
+    Parameters
+    ----------
+    problem : Problem
+    landscape : Landscape
+    rng : numpy.random.Generator
+        Its children serve the points, so that the result does not depend on `problem.n_jobs`.
+    n_points : int, optional
+
+    Returns
+    -------
+    Landscape
+    """
+    if n_points is None:
+        n_points = max(LEAST_POINTS, problem.space.n_free + MORE_POINTS)
+    thetas, seeds = _pairs_about(problem.space, landscape, n_points, rng)
+    run = joblib.Parallel(n_jobs=problem.n_jobs, prefer="threads")
+    new = run(joblib.delayed(evaluate)(problem, theta, seed) for theta, seed in zip(thetas, seeds, strict=True))
+    good = (p for p in new if np.isfinite(p.value) and np.all(np.isfinite(p.gradient)))
+    return settle(problem.space, landscape._replace(points=(*landscape.points, *good)))
+
+
+def settle(space, landscape):
+    """The maximum of the quadratic through the points of a landscape, from where it was found last."""
+    points, unit, centre = landscape.points, landscape.unit, landscape.theta
+    if not points:
+        return landscape
+    inverse = np.linalg.inv(unit)
+    x = np.array([p.theta - centre for p in points]) @ inverse.T
+    fit = fit_quadratic(x, np.array([p.value for p in points]), np.array([p.gradient for p in points]) @ unit)
+    C = positive(fit.curvature, LEAST_CURVATURE)
+    information = inverse.T @ C @ inverse
+    step = maximise_in_box(inverse.T @ fit.gradient, information, *(space.bounds.T - centre))
+    step *= min(1.0, LARGEST_STEP / max(np.sqrt(step @ information @ step), 1e-12))
+    moved = inverse @ step
+    gain = float(fit.gradient @ moved - 0.5 * moved @ C @ moved)
+    by_chance = np.linalg.solve(C, np.linalg.solve(C, fit.gradient_covariance).T)
+    return landscape._replace(
+        theta=np.clip(centre + step, *space.bounds.T),
+        value=fit.value + gain,
+        gain=gain,
+        gain_error=0.5 * float(np.trace(C @ by_chance)),
+        information=information,
+        curvature=fit.curvature,
+        theta_covariance=unit @ by_chance @ unit.T,
+        value_sd=fit.value_sd,
+        weights=fit.weights,
+    )
+
+
+def evaluate(problem, theta, rng):
+    """A `Point`: one filter per trial, and the gradient along one of its paths."""
+    space, settings = problem.space, {"bin_size": problem.bin_size, "scheme": problem.scheme}
+    parameters = space.unpack(theta)
+    value, gradient = space.log_prior(theta)
+    gradient, blocks = gradient.copy(), []
+    n_bins = sum(observation.n_bins for observation in problem.observations)
+    n_blocks = max(LEAST_BLOCKS, n_bins * problem.bin_size / BLOCK)
+    for observation, child in zip(problem.observations, rng.spawn(len(problem.observations)), strict=True):
+        found = particle_filter(
+            parameters,
+            observation,
+            problem.histories,
+            rng=child,
+            n_particles=problem.n_particles,
+            n_paths=1,
+            **settings,
+        )
+        complete = joint(parameters, found.paths[0], _of_path(observation, found, problem.histories), **settings)
+        value += found.log_likelihood
+        gradient += space.pull_back(theta, complete.g_parameters)
+        share = max(int(round(n_blocks * observation.n_bins / n_bins)), 1)
+        blocks += [part.sum() for part in np.array_split(found.log_increments, share)]
+    return Point(np.asarray(theta), float(value), gradient, np.array(blocks))
+
+
+def draw_paths(problem, theta, rng, n_paths=N_PATHS):
+    """Trajectories of the hidden counts given the spikes, each from its own filter, so that they share no ancestors.
+
+    Returns
+    -------
+    log_likelihoods : numpy.ndarray, shape (n_trials, n_paths)
+        Of every filter.
+    paths : list of list of (Observation, n)
+        Per trial, as for `m_step`.
+    """
+    parameters, n_trials = problem.space.unpack(theta), len(problem.observations)
+
+    def draw(observation, child):
+        found = particle_filter(
+            parameters,
+            observation,
+            problem.histories,
+            bin_size=problem.bin_size,
+            scheme=problem.scheme,
+            rng=child,
+            n_particles=problem.n_particles,
+            n_paths=1,
+        )
+        return found.log_likelihood, (dataclasses.replace(observation, start=found.path_starts[0]), found.paths[0])
+
+    tasks = zip(np.repeat(np.arange(n_trials), n_paths), rng.spawn(n_trials * n_paths), strict=True)
+    run = joblib.Parallel(n_jobs=problem.n_jobs, prefer="threads")
+    drawn = run(joblib.delayed(draw)(problem.observations[i], child) for i, child in tasks)
+    logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_paths)
+    return logs, [[path for _, path in drawn[i * n_paths : (i + 1) * n_paths]] for i in range(n_trials)]
+
+
+def _units_of(information):
+    """Columns: steps of θ along which `information` is the unit matrix; along what it leaves open, 30 of its own."""
+    scale = np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-12))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    return vectors / np.sqrt(np.maximum(values, 1e-3)) / scale[:, None]
+
+
+def _pairs_about(space, landscape, n_points, rng):
+    """θ + x and θ - x for Gaussian x as wide as the likelihood; the same random numbers serve both of a pair."""
+    values, vectors = np.linalg.eigh(landscape.unit.T @ landscape.information @ landscape.unit)
+    step = landscape.unit @ (vectors / np.sqrt(values))
+    thetas, seeds = [], []
+    for child in rng.spawn((n_points + 1) // 2):
+        x = step @ child.standard_normal(space.n_free)
+        for sign in (1.0, -1.0):
+            thetas.append(np.clip(landscape.theta + sign * x, *space.bounds.T))
+            seeds.append(copy.deepcopy(child))
+    return thetas[:n_points], seeds[:n_points]
