@@ -48,7 +48,7 @@ class Observation:
         Constant activity of the populations before the first bin.
     start : histories.Starts, optional
         State at the first bin (of one history, M = 1), instead of the one that `history_rate` leads to. It is given:
-        no gradient passes through it.
+        no gradient passes through it. It also says which ages are tracked one by one.
     """
 
     spikes: tuple
@@ -219,21 +219,19 @@ class _Sweep:
         self.observation, self.density, self.temperature = observation, density, temperature
         self.corrected = scheme == "second-order"
         K, T = len(step.n_neurons), observation.n_bins
-        if window is None:
+        self.given = observation.start
+        if self.given is not None:
+            window = self.given.windows
+        elif window is None:
             window = discretization.age_windows(step)
         self.windows = np.maximum(np.broadcast_to(window, K), step.refractory_bins + 2).astype(np.int64)
         self.n_history = B = int(self.windows.max())
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
         self.constants = mesoscopic.constants(step, self.windows)
         self.counts = np.empty((K, B + T))
-        self.given = observation.start
         if self.given is None:
             self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
         else:
-            if self.given.n.shape != (1, K, B):
-                raise ValueError(
-                    f"the start of the observation holds {self.given.n.shape[2]} ages, expected the window's {B}."
-                )
             self.counts[:, :B] = self.given.n[0]
         self.counts[:, B:] = np.asarray(n).T
         self.n_spikes, n_observed = np.zeros((K, T)), np.zeros(K)

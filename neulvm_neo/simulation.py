@@ -54,8 +54,8 @@ def simulate_microscopic(
         to it, and the ages of the neurons are drawn from what renewal theory expects under that constant input.
         Default 10 Hz.
     initial_clusters : int, optional
-        Start in clusters instead: the neurons of every population fire once per 1 / `initial_rate`, in so many groups of
-        equal size at equal distances, each spread over 1 ms (standard deviation).
+        Start in clusters instead: the neurons of every population fire once per 1 / `initial_rate`, in so many groups
+        of equal size at equal distances, each spread over 1 ms (standard deviation).
     warm_up : Quantity, time, optional
         Simulated before `t_start` under the stimulus of the first bin, and thrown away (rounded to whole steps).
         Default 500 ms, but 0 ms where `initial_rate` says how to start.

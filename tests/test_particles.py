@@ -44,7 +44,7 @@ def started(observation, p, rate, scheme, window, bin_size=DT):
 
 def enumerate_log_likelihood(p, counts, rate, scheme):
     """log Σ_n p(y, n | θ) over every possible n, each term from `joint`."""
-    n_neurons, n_bins = int(p.n_neurons[0]), len(counts)
+    n_neurons = int(p.n_neurons[0])
     observation = started(Observation.from_counts(counts, [0, 0], 1, rate), p, rate, scheme, 40)
     terms = []
     spikes = counts.sum(axis=1).astype(int)

@@ -70,7 +70,7 @@ class Landscape(NamedTuple):
     weights: np.ndarray  # of the points in the quadratic, 1 at the top
 
 
-def begin(problem, theta, paths, *, density="binomial"):
+def begin(problem, theta, paths, *, density="others"):
     """A landscape without points: the maximum over θ at given paths, and its curvature, that of full observation.
 
     Parameters
@@ -160,7 +160,8 @@ def evaluate(problem, theta, rng):
             n_paths=1,
             **settings,
         )
-        complete = joint(parameters, found.paths[0], _of_path(observation, found, problem.histories), **settings)
+        path = dataclasses.replace(observation, start=found.path_starts[0])
+        complete = joint(parameters, found.paths[0], path, density="others", **settings)
         value += found.log_likelihood
         gradient += space.pull_back(theta, complete.g_parameters)
         share = max(int(round(n_blocks * observation.n_bins / n_bins)), 1)

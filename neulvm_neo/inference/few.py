@@ -32,9 +32,7 @@ class Found(NamedTuple):
     interrupted: bool
 
 
-def search(
-    space, draw, start, observations, histories, *, bin_size, scheme, rng, n_particles, n_jobs=None, verbose=0
-):
+def search(space, draw, start, observations, histories, *, bin_size, scheme, rng, n_particles, n_jobs=None, verbose=0):
     """Posterior mean and covariance of θ.
 
     Parameters

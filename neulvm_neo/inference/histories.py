@@ -45,7 +45,7 @@ class Starts(NamedTuple):
     """State at the left edge of bin 0 after every history.
 
     Counts n, survivals S and hazards L of the cohorts by birth, (M, K, length); the free neurons' sums (M, K, 5); the
-    potential H (mV) and the filtered activity (Hz), (M, K).
+    potential H (mV) and the filtered activity (Hz), (M, K); the ages that are tracked, (K,).
     """
 
     n: np.ndarray
@@ -54,6 +54,7 @@ class Starts(NamedTuple):
     free: np.ndarray
     H: np.ndarray
     current: np.ndarray
+    windows: np.ndarray
 
 
 def draw(rng, rates, n_histories, bin_size, clusters=True):
@@ -112,9 +113,10 @@ def settle(histories, constants, decay, set_of, windows):
     (M, K), length = histories.rate.shape, decay.shape[1]
     cells = (M, K, length)
     starts = Starts(
-        np.empty(cells), np.empty(cells), np.empty(cells), np.empty((M, K, 5)), np.empty((M, K)), np.empty((M, K))
-    )
-    kernel.settle(constants, decay, set_of, windows, *histories, *starts)
+        np.empty(cells), np.empty(cells), np.empty(cells), np.empty((M, K, 5)), np.empty((M, K)), np.empty((M, K)),
+        windows,
+    )  # fmt: skip
+    kernel.settle(constants, decay, set_of, windows, *histories, *starts[:-1])
     return starts
 
 

@@ -113,7 +113,7 @@ def m_step(
     return MStep(result.x, before, after, result.nfev)
 
 
-def curvature(theta, space, trajectories, *, bin_size, scheme, density="binomial", n_jobs=None):
+def curvature(theta, space, trajectories, *, bin_size, scheme, density="others", n_jobs=None):
     """Second derivatives of -(Σ_trials mean_trajectories log p(y, n | θ) + log prior) in θ, from exact gradients.
 
     Central differences over a thousandth of 1 mV, or of 1 in a logarithm, or of the value where that is larger.

@@ -29,8 +29,8 @@ LAG = 0.12
 # How a trial began is what particles know least about: in the first `EARLY_INTERVALS` mean intervals between spikes of
 # a neuron, there are `MORE_EARLY` times as many of them.
 EARLY_INTERVALS, MORE_EARLY = 3.0, 10
-# Passes over the same trial that differ by more than this (nats, and share of the log-likelihood) have lost track; they are repeated with so many times
-# the particles.
+# Passes over the same trial that differ by more than this (nats, and share of the log-likelihood) have lost track; they
+# are repeated with so many times the particles.
 COLLAPSED, COLLAPSED_SHARE, MORE_WHEN_COLLAPSED = 10.0, 0.002, (3, 10)
 
 
@@ -66,7 +66,66 @@ class FilterResult:
     path_starts: tuple
 
     @property
-    def posterior(parameters, observation, histories, *, rng, n_particles, n_runs=2, **settings):
+    def log_likelihood(self):
+        """log p(y | θ), in nats."""
+        return float(self.log_increments.sum())
+
+
+def particle_filter(
+    parameters,
+    observation,
+    histories,
+    *,
+    bin_size,
+    rng,
+    scheme="second-order",
+    n_particles=1000,
+    window=None,
+    n_paths=0,
+    clusters=True,
+    resample_below=0.5,
+):
+    """Bootstrap filter over one trial.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    observation : Observation
+        Its `history_rate` is not used; every particle draws its own history.
+    histories : numpy.ndarray, shape (M, K), Hz
+        Possible mean activities before the first bin, equally likely a priori; see `histories.draw`.
+    bin_size : float, s
+    rng : numpy.random.Generator
+    n_particles : int
+        The Monte-Carlo error of log p falls as 1/√n_particles (its variance as 1/n_particles). The beginning of the
+        trial has `MORE_EARLY` times as many.
+    n_paths : int
+        Trajectories to draw (needs memory for n_bins × n_particles × K counts).
+    clusters : bool
+        Whether the populations may have been in clusters before the trial.
+    resample_below : float
+        Systematic resampling when the effective sample size falls below this fraction.
+
+    Returns
+    -------
+    FilterResult
+    """
+    step = discretization.discretize(parameters, bin_size, scheme)
+    run = Run(step, observation, histories, rng=rng, window=window, resample_below=resample_below)
+    n_particles = int(n_particles)
+    early = early_bins(histories, bin_size, observation.n_bins) if observation.spikes else 0
+    run.begin(MORE_EARLY * n_particles if early else n_particles, clusters=clusters)
+    if early:
+        run.advance(early, keep_paths=n_paths > 0)
+        run.thin(n_particles)
+    run.advance(observation.n_bins, keep_paths=n_paths > 0)
+    paths, chosen = run.draw_paths(n_paths)
+    windows = likelihood_windows(step)
+    starts = (random_histories.start(run.histories.of(slice(i, i + 1)), step, windows) for i in chosen)
+    return run.result(paths, tuple(starts))
+
+
+def posterior(parameters, observation, histories, *, rng, n_particles, n_runs=2, **settings):
     """Hidden activity of one trial from independent passes of the filter, which count by their likelihood.
 
     A pass may lose the track of the network, above all where populations are synchronous: its estimate of log p(y | θ)

@@ -365,9 +365,8 @@ def adjoint(
             g_fired = g_mean + g_due * share
             g_mass = -(g_mean + g_due) * share + g_var * square_free / mass_free
             g_fired_free = (g_share - 2.0 * g_var * fired_free) / mass_free
-            g_mass_free = (
-                -g_share * share / mass_free
-                + g_var * (fired_free * fired_free + missing * square_free) / (mass_free * mass_free)
+            g_mass_free = -g_share * share / mass_free + g_var * (fired_free * fired_free + missing * square_free) / (
+                mass_free * mass_free
             )
             g_square = -g_var
             g_square_free = g_var * (1.0 - missing / mass_free)
@@ -455,9 +454,10 @@ def adjoint(
             per_mass = g_mass_b + p_b * (g_fired_b + p_b * g_square)
             per_free = g_mass_free + p_b * (g_fired_free + p_b * g_square_free)
             g_n[k, ahead + last] += survival * (per_mass + alive * per_free + g_rate * L_b * q_b)
-            g_p_b = m * (
-                g_fired_b + 2.0 * p_b * g_square + alive * (g_fired_free + 2.0 * p_b * g_square_free)
-            ) - g_kept * survival
+            g_p_b = (
+                m * (g_fired_b + 2.0 * p_b * g_square + alive * (g_fired_free + 2.0 * p_b * g_square_free))
+                - g_kept * survival
+            )
             g_S[k, last] = g_kept * q_b + n[k, ahead + last] * (per_mass + (alive - survival) * per_free)
             g_L_b = g_L[k, last] + g_rate * q_b * m + g_p_b * q_b * weight_b_end[k]
             g_L[k, last] = 0.0
