@@ -44,8 +44,10 @@ class Observation:
     n_bins : int
     stimulus : numpy.ndarray, shape (n_bins, K), mV
         External drive R·I.
-    history_rate : numpy.ndarray, shape (K,), Hz
-        Constant activity of the populations before the first bin.
+    history_rate : numpy.ndarray, shape (K,) or (n_history, K), Hz
+        Activity of the populations before the first bin: constant; or bin by bin, the last row just before the first
+        bin, the first row for ever before the others. Potentials up to the first bin are those of the first row, also
+        where the others vary (as in a cluster state, whose mean changes little over a membrane time constant).
     """
 
     spikes: tuple
@@ -79,7 +81,7 @@ class Likelihood(NamedTuple):
     variance: np.ndarray  # of the counts given the past (n_bins, K), before the floor
     g_n: np.ndarray | None = None  # (n_bins, K)
     g_parameters: object | None = None  # Parameters
-    g_history_rate: np.ndarray | None = None  # (K,), per Hz
+    g_history_rate: np.ndarray | None = None  # like `history_rate`, per Hz
     g_stimulus: np.ndarray | None = None  # (n_bins, K)
 
     @property
@@ -151,7 +153,7 @@ def joint(
         sweep.variance.T,
         g_n=g_counts[:, sweep.n_history :].T,
         g_parameters=discretization.pull_back(g_step, parameters, bin_size, scheme),
-        g_history_rate=g_counts[:, : sweep.n_history].sum(axis=1) * per_hz,
+        g_history_rate=sweep.history_gradient(g_counts) * per_hz,
         g_stimulus=g_stimulus.T,
     )
 
@@ -220,7 +222,10 @@ class _Sweep:
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
         self.constants = mesoscopic.constants(step, self.windows)
         self.counts = np.empty((K, B + T))
-        self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
+        past = np.atleast_2d(observation.history_rate) * step.n_neurons * bin_size
+        self.n_varying = min(len(past) - 1, B - 1)
+        self.counts[:, :B] = past[0][:, None]
+        self.counts[:, B - self.n_varying : B] = past[len(past) - self.n_varying :].T
         self.counts[:, B:] = np.asarray(n).T
         self.stimulus = np.ascontiguousarray(observation.stimulus.T, dtype=float)
         self.current, self.drive, self.H = np.empty((K, T + 1)), np.empty((K, T + 1)), np.empty((K, T + 1))
@@ -247,7 +252,7 @@ class _Sweep:
                 k, step, window, self.decay[k, :window], self.H[k, 0], self.counts[k, 0], S[k, B - window :],
                 L[k, B - window :], free[k],
             )  # fmt: skip
-        state = (S, L, free, self.counts[:, 0].copy(), np.ones(K))
+        state = (S, L, free, self.counts[:, B - 1].copy(), np.ones(K))
         part_a = part_b = 0.0
         for start, stop in self.stretches:
             self.checkpoints.append(state)
@@ -326,12 +331,21 @@ class _Sweep:
                 S[k, own], L[k, own], g_S[k, own], g_L[k, own], g_free[k], self.g_step,
             )  # fmt: skip
             self.g_H[k, 0] += g_H
-            self.g_counts[k, 0] += g_n + g_expected[k]
+            self.g_counts[k, 0] += g_n
+            self.g_counts[k, B - 1] += g_expected[k]
         potential.adjoint(
             self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.g_drive, self.g_H,
             self.g_release, self.g_counts, self.g_stimulus, self.g_step,
         )  # fmt: skip
         return self.g_step, self.g_counts, self.g_stimulus
+
+    def history_gradient(self, g_counts):
+        """Gradient in the counts of `Observation.history_rate`, in its shape, from that in all counts."""
+        first_varying = self.n_history - self.n_varying
+        g_past = np.zeros(np.atleast_2d(self.observation.history_rate).shape)
+        g_past[0] = g_counts[:, :first_varying].sum(axis=1)
+        g_past[len(g_past) - self.n_varying :] += g_counts[:, first_varying : self.n_history].T
+        return g_past.reshape(self.observation.history_rate.shape)
 
     def _retreat(self, start, stop, state):
         K, B, rows = len(self.windows), self.n_history, stop - start
