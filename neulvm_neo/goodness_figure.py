@@ -121,12 +121,11 @@ def plot_rates(found, *, axes=None):
         first += members.size + 1
     axes.plot([], [], "o", color="black", ms=4, label="recorded, sorted")
     axes.set_ylim(bottom=0)
-    axes.margins(y=0.25)
     axes.set_xticks([x for x, _, _ in middles], [name for _, name, _ in middles])
     axes.tick_params(axis="x", length=0)
     _colour_ticks(axes.get_xticklabels(), [color for _, _, color in middles])
     axes.set_ylabel("rate (Hz)")
-    axes.legend(loc="upper left", frameon=False, fontsize=_FONT, ncols=2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, frameon=False, fontsize=_FONT, ncols=2)
     _open_frame(axes)
     return axes
 
@@ -161,6 +160,10 @@ def plot_spectra(found, *, axes=None):
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlim(frequencies[0], frequencies[-1])
+        ax.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
         ax.set_xlabel(f"{name}: frequency (Hz)")
         ax.set_ylabel("power / Poisson")
         _open_frame(ax)

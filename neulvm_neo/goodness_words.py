@@ -54,7 +54,7 @@ def _given_the_past(found):
     for k, name in enumerate(found.names):
         if units.p_value[k] <= FAILS:
             yield (
-                f"Given the past, intervals of {name} are {_how_different(units.residuals[k])} than the model predicts "
+                f"Given the past, intervals of {name} are {_how_different(units, k)} than the model predicts "
                 f"(KS distance {units.distance[k]:.3f}, {LEVEL:.0%} of right models stay below {units.band[k]:.3f})."
             )
         if units.count_p_value[k] <= FAILS:
@@ -106,11 +106,15 @@ def _listed(found, which, p_values, say):
     return "; ".join(said) + (f"; and {which.size - _NAMED} more" if which.size > _NAMED else "")
 
 
-def _how_different(u):
+def _how_different(units, k):
+    u, surplus = units.residuals[k], units.n_spikes[k] - units.expected[k]
     error = (u.mean() - 0.5) * np.sqrt(12 * u.size)  # standard errors
-    if abs(error) > 2:
+    if abs(error) < 2:
+        return "more variable" if u.var() > 1 / 12 else "more regular"
+    if (error < 0) == (surplus > 0):
         return "shorter" if error < 0 else "longer"
-    return "more variable" if u.var() > 1 / 12 else "more regular"
+    # bursts between pauses have mostly short intervals, but not more spikes than expected
+    return "more variable" if error < 0 else "more regular"
 
 
 def _sentence(check, found):

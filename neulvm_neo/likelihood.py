@@ -44,8 +44,10 @@ class Observation:
     n_bins : int
     stimulus : numpy.ndarray, shape (n_bins, K), mV
         External drive R·I.
-    history_rate : numpy.ndarray, shape (K,), Hz
-        Constant activity of the populations before the first bin.
+    history_rate : numpy.ndarray, shape (K,) or (n_history, K), Hz
+        Activity of the populations before the first bin: constant; or bin by bin, the last row just before the first
+        bin, the first row for ever before the others. Potentials up to the first bin are those of the first row, also
+        where the others vary (as in a cluster state, whose mean changes little over a membrane time constant).
     start : histories.Starts, optional
         State at the first bin (of one history, M = 1), instead of the one that `history_rate` leads to. It is given:
         no gradient passes through it. It also says which ages are tracked one by one.
@@ -83,7 +85,7 @@ class Likelihood(NamedTuple):
     variance: np.ndarray  # of the counts given the past (n_bins, K), before the floor
     g_n: np.ndarray | None = None  # (n_bins, K)
     g_parameters: object | None = None  # Parameters
-    g_history_rate: np.ndarray | None = None  # (K,), per Hz
+    g_history_rate: np.ndarray | None = None  # like `history_rate`, per Hz
     g_stimulus: np.ndarray | None = None  # (n_bins, K)
 
     @property
@@ -157,7 +159,7 @@ def joint(
         sweep.variance.T,
         g_n=g_counts[:, sweep.n_history :].T,
         g_parameters=discretization.pull_back(g_step, parameters, bin_size, scheme),
-        g_history_rate=g_counts[:, : sweep.n_history].sum(axis=1) * (per_hz if observation.start is None else 0.0),
+        g_history_rate=sweep.history_gradient(g_counts) * (per_hz if observation.start is None else 0.0),
         g_stimulus=g_stimulus.T,
     )
 
@@ -229,9 +231,11 @@ class _Sweep:
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
         self.constants = mesoscopic.constants(step, self.windows)
         self.counts = np.empty((K, B + T))
-        if self.given is None:
-            self.counts[:, :B] = (observation.history_rate * step.n_neurons * bin_size)[:, None]
-        else:
+        past = np.atleast_2d(observation.history_rate) * step.n_neurons * bin_size
+        self.n_varying = min(len(past) - 1, B - 1)
+        self.counts[:, :B] = past[0][:, None]
+        self.counts[:, B - self.n_varying : B] = past[len(past) - self.n_varying :].T
+        if self.given is not None:
             self.counts[:, :B] = self.given.n[0]
         self.counts[:, B:] = np.asarray(n).T
         self.n_spikes, n_observed = np.zeros((K, T)), np.zeros(K)
@@ -266,12 +270,13 @@ class _Sweep:
         for k, window in enumerate(self.windows if self.given is None else ()):
             own = slice(B - window, B)
             mesoscopic.settled_cohorts(
-                k, self.constants, window, self.decay[k, :window], self.H[k, 0], self.counts[k, own],
+                k, self.constants, window, self.decay[k, :window], self.H[k, 0], np.full(window, self.counts[k, 0]),
                 self.counts[k, 0], S[k, own], L[k, own], free[k],
             )  # fmt: skip
+        expected = self.counts[:, B - 1].copy()
         if self.given is not None:
             S[:], L[:], free[:] = self.given.S[0], self.given.L[0], self.given.free[0]
-        expected = self.current[:, 0] * step.n_neurons * step.bin_size
+            expected = self.current[:, 0] * step.n_neurons * step.bin_size
         state = (S, L, free, expected, np.ones(K))
         part_a = part_b = 0.0
         for start, stop in self.stretches:
@@ -363,12 +368,21 @@ class _Sweep:
                 S[k, own], L[k, own], g_S[k, own], g_L[k, own], g_free[k], self.g_step,
             )  # fmt: skip
             self.g_H[k, 0] += g_H
-            self.g_counts[k, 0] += g_n + g_expected[k]
+            self.g_counts[k, 0] += g_n
+            self.g_counts[k, B - 1] += g_expected[k]
         potential.adjoint(
             self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.g_drive, self.g_H,
             self.g_release, self.g_counts, self.g_stimulus, self.g_step, self.given is None,
         )  # fmt: skip
         return self.g_step, self.g_counts, self.g_stimulus
+
+    def history_gradient(self, g_counts):
+        """Gradient in the counts of `Observation.history_rate`, in its shape, from that in all counts."""
+        first_varying = self.n_history - self.n_varying
+        g_past = np.zeros(np.atleast_2d(self.observation.history_rate).shape)
+        g_past[0] = g_counts[:, :first_varying].sum(axis=1)
+        g_past[len(g_past) - self.n_varying :] += g_counts[:, first_varying : self.n_history].T
+        return g_past.reshape(self.observation.history_rate.shape)
 
     def _retreat(self, start, stop, state):
         K, B, rows = len(self.windows), self.n_history, stop - start

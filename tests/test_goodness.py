@@ -142,6 +142,12 @@ def test_powers_of_one_population_that_fail_alike_share_a_sentence():
     assert "below 4 Hz" in sentence and "4-8 Hz" in sentence
 
 
+def test_bursts_between_pauses_are_more_variable_not_shorter_intervals():
+    bursting = Coins((18,) * 5, course=lambda time: np.where(time % 1 < 0.25, 3.6, 0.04))
+    said = "\n".join(judge(Coins((20,) * 5), bursting).failures)
+    assert "intervals of E are more variable than the model predicts" in said
+
+
 def test_neurons_more_regular_than_the_model_knows_are_found_by_their_intervals():
     found = judge(Coins((30,) * 5), Coins((100,) * 5, silent=12))
     assert {("CV", ("E",)), ("LV", ("E",)), ("CV", ("I",))} <= failed(found)

@@ -274,6 +274,36 @@ def test_the_deviance_differs_from_the_binomial_by_what_does_not_depend_on_the_p
         np.testing.assert_allclose(slope, 0.0, atol=1e-9)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n_history", [1, 7, 25, 45])
+def test_a_past_that_varies_has_exact_gradients_and_a_constant_one_is_the_same_in_either_form(scheme, n_history):
+    p, n, counts, labels, history_rate, stimulus = problem(2, 0.004, 0.003, True, seed=5)
+    settings = {"bin_size": DT, "scheme": scheme, "window": 30}
+    constant = joint(p, n, observe(counts, labels, history_rate, stimulus), **settings)
+    past = np.tile(history_rate, (n_history, 1))
+    same = joint(p, n, observe(counts, labels, past, stimulus), **settings)
+    assert same.value == constant.value
+    np.testing.assert_allclose(same.g_history_rate.sum(axis=0), constant.g_history_rate, rtol=1e-10)
+    check_gradients(
+        (p, n, counts, labels, past * np.linspace(0.6, 1.4, n_history)[:, None], stimulus), "binomial", scheme
+    )
+
+
+def test_spikes_just_before_the_first_bin_leave_their_neurons_refractory():
+    """Of a population that fired all at once three bins ago, hardly anybody is expected to fire now."""
+    p, n, counts, labels, _, stimulus = problem(1, 0.002, 0.0, False)
+    quiet = p._replace(J=np.zeros((1, 1)), u_rest=np.array([8.0]), threshold=np.array([4.0]), tau_m=np.array([0.02]))
+    volley = np.full((30, 1), 0.5)
+    volley[-3] = 1.0 / DT
+    expected = [
+        joint(quiet, n, observe(counts, labels, past, stimulus), bin_size=DT, scheme="euler", gradient=False).n_bar[
+            0, 0
+        ]
+        for past in (volley, np.full(1, volley.mean()))
+    ]
+    assert expected[0] < 0.5 * expected[1]
+
+
 def test_temperature_divides_part_b_and_its_share_of_the_gradients():
     p, n, *others = problem(2, 0.002, 0.0, True)
     alone, cold, warm = (

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import quantities as pq
+from sklearn.exceptions import ConvergenceWarning
 
 from neulvm_neo import PopulationClusterer, simulate_microscopic
 from neulvm_neo.experiments import recovery
@@ -42,6 +43,42 @@ def test_causal_smoothing_predicts_slow_rates_better_than_constant_rates_and_ste
         )
         assert (gain > 50) == better
         assert gain > -10
+
+
+def made_up_result(switches, bistable, below, inside):
+    return {
+        "r": {"fit": 0.8 + 0.02 * switches, "best_smoothing": 0.79},
+        "switches_per_100s": {"fit": switches, "network": 10.0, "model_at_truth": 8.0},
+        "bistable": bistable,
+        "held_out": {"truth": -100.0, "fit": -100.0 - below},
+        "training": {"truth": -100.0, "fit": -97.0},
+        "covered": {"J": inside, "tau_m": True},
+        "ratios": {"J": 2.0, "tau_m": 1.0},
+    }
+
+
+def test_the_summary_sums_up_what_is_asked_for():
+    marks = recovery.summary([made_up_result(0, False, 20.0, False), made_up_result(4, True, 4.0, True)])
+    assert marks["n"] == 2 and marks["n_silent_or_stuck"] == 1
+    assert marks["switch_ratio"] == pytest.approx(0.2) and marks["switch_ratio_to_model"] == pytest.approx(0.25)
+    assert marks["held_out_below_truth"] == pytest.approx(12.0) and marks["training_above_truth"] == pytest.approx(3.0)
+    assert marks["r"] == pytest.approx(0.84) and marks["r_above_smoothing"] == pytest.approx(0.05)
+    assert marks["coverage"] == 0.75
+    assert marks["log_ratio_rms"] == pytest.approx({"J": np.log(2), "tau_m": 0.0})
+
+
+@pytest.mark.slow
+def test_the_study_fits_each_stretch_by_itself(tmp_path, monkeypatch):
+    """Two trials of 1 s out of a simulation of 8 s, with fits too short to be good."""
+    monkeypatch.setattr(recovery, "SESSION", 8.0)
+    monkeypatch.setattr(recovery, "TRIAL", 1.0)
+    settings = {"n_trials": 2, "n_recorded": 1, "n_init": 1, "max_iter": 6, "n_particles": 10}
+    with pytest.warns(ConvergenceWarning):
+        found = recovery.study(5, path=tmp_path / "study.json", **settings)
+    assert json.loads((tmp_path / "study.json").read_text()) == found
+    assert [trial["trial"] for trial in found["trials"]] == [0, 1]
+    assert found["summary"] == recovery.summary(found["trials"])
+    assert found["trials"][0]["ratios"] != found["trials"][1]["ratios"]
 
 
 def seeds_of_commit(n):

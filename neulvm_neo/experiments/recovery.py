@@ -1,17 +1,34 @@
 """Does a fit recover a circuit? The three-population network, a few recorded neurons, random starts, marks to beat."""
 
+import json
+import logging
+import time
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import quantities as pq
 from scipy.optimize import minimize
 
+from ..binning import bin_recording
+from ..estimator import NeuLVM
+from ..inference.initialization import WIDTHS, smoothed_activity
+from ..inference.particles import log_likelihood, particle_filter
+from ..likelihood import Observation
 from ..parameters import ParameterSpace, parameters_of
+from ..recording import SpikeRecording
+from ..simulation import simulate_mesoscopic, simulate_microscopic
 from .baselines import constant_rates_log_likelihood
 from .circuits import winner_take_all
+
+log = logging.getLogger(__name__)
 
 BIN_SIZE = 4 * pq.ms  # as in the paper
 # A state of the winner-take-all network: the rates of its two excitatory populations, averaged over 100 ms, differ by
 # more than 5 Hz.
 STATE_WINDOW, STATE_DIFFERENCE = 0.1, 5.0
+SESSION, TRIAL = 500.0, 10.0  # s, of the study
+HISTORY_WIDTH, N_HISTORIES = 0.04, 256  # s; of the activities that held-out data may start from
 TIME_CONSTANTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # s, tried for the causal smoothing
 
 
@@ -65,8 +82,6 @@ def is_bistable(circuit, *, scheme, bin_size=BIN_SIZE, rates=(19.0, 6.0, 25.0), 
     -------
     bool
     """
-    from ..simulation import simulate_mesoscopic
-
     rng = np.random.default_rng(random_state)
     high, low, inhibitory = rates
     leads, n_leads = [], 0
@@ -131,107 +146,210 @@ def recover(
     Returns
     -------
     dict
-        JSON-able: held-out log-likelihoods (``fit``, ``truth``, ``start`` (the best of the random starts),
-        ``causal_poisson``, ``constant``), ``r`` over the excitatory populations (``fit``, ``truth``, ``smoothing`` with
-        the width chosen by the data, ``best_smoothing`` with hindsight), ``bistable``, ``switches_per_100s`` of the
-        fit, of the model at the true parameters and of the
-        spiking network, ``ratios`` of
-        fitted to true values.
+        JSON-able: held-out log-likelihoods per stretch of `seconds` (``fit``, ``truth``, ``start`` (the best of the
+        random starts), ``causal_poisson``, ``constant``), ``training`` (``fit`` and ``truth``), ``r`` over the
+        excitatory populations (``fit``, ``truth``, ``smoothing`` with the width chosen by the data, ``best_smoothing``
+        with hindsight), ``bistable``, ``switches_per_100s`` of the fit, of the model at the true parameters and of the
+        spiking network, ``ratios`` of fitted to true values, and whether each interval of the fit has the true value
+        in it (``covered``).
     """
-    from ..binning import bin_recording
-    from ..estimator import NeuLVM
-    from ..inference.initialization import WIDTHS, smoothed_activity
-    from ..inference.particles import log_likelihood, particle_filter
-    from ..likelihood import Observation
-    from ..recording import SpikeRecording
-    from ..simulation import simulate_mesoscopic, simulate_microscopic
-
-    circuit = winner_take_all()
-    space, dt = ParameterSpace(circuit), float(BIN_SIZE.rescale(pq.s))
     simulation_seed, fit_seed, score_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
-    truth = simulate_microscopic(
-        circuit, duration=2 * seconds * pq.s, bin_size=BIN_SIZE, n_recorded=n_recorded, random_state=simulation_seed
+    session = _simulate(simulation_seed, 2 * seconds, n_recorded)
+    stretches = np.split(np.arange(len(session.counts)), 2)
+    result = _fit_and_compare(
+        session, stretches[0], stretches[1:], fit_seed, score_seed,
+        scheme=scheme, method=method, n_jobs=n_jobs, verbose=verbose, **settings,
+    )  # fmt: skip
+    network = simulate_microscopic(winner_take_all(), duration=100 * pq.s, bin_size=BIN_SIZE, random_state=score_seed)
+    result["switches_per_100s"]["network"] = count_switches(network.activity, network.bin_size)
+    return {"seed": int(seed), **result}
+
+
+def study(seed, *, n_trials=20, trials=None, n_recorded=3, path=None, **settings):
+    """Trials of 10 s, cut from one simulation of 500 s, each fitted by itself from random starts.
+
+    Trial i is stretch 2 i; the held-out data of its fit are the stretch after it and the one half the simulation away.
+
+    Parameters
+    ----------
+    seed : int
+    n_trials : int
+        Up to 25.
+    trials : sequence of int, optional
+        Do only these.
+    n_recorded : int
+        Neurons per population.
+    path : path-like, optional
+        JSON file that is rewritten after every trial.
+    **settings
+        Of `NeuLVM`, with "second-order" and "smc" as defaults.
+
+    Returns
+    -------
+    dict
+        ``trials`` as of `recover`, and their ``summary`` (see `summary`).
+
+    Notes
+    -----
+    All of it, to a file (some hours on two cores)::
+
+        python -c "from neulvm_neo.experiments.recovery import study; study(2026, path='recovery.json', n_jobs=2)"
+    """
+    simulation_seed, *seeds = (int(s) for s in np.random.SeedSequence(seed).generate_state(2 * n_trials + 1))
+    session = _simulate(simulation_seed, SESSION, n_recorded)
+    stretches = np.split(np.arange(len(session.counts)), int(round(SESSION / TRIAL)))
+    network = count_switches(session.activity, session.bin_size) * 100.0 / SESSION
+    results = []
+    for i in range(n_trials) if trials is None else trials:
+        held_out = [stretches[2 * i + 1], stretches[(2 * i + len(stretches) // 2) % len(stretches)]]
+        begun = time.perf_counter()
+        result = _fit_and_compare(
+            session, stretches[2 * i], held_out, seeds[2 * i], seeds[2 * i + 1],
+            **({"scheme": "second-order", "method": "smc"} | settings),
+        )  # fmt: skip
+        result["switches_per_100s"]["network"] = network
+        results.append({"trial": int(i), "seconds": time.perf_counter() - begun, **result})
+        found = {"seed": int(seed), "trials": results, "summary": summary(results)}
+        if path is not None:
+            Path(path).write_text(json.dumps(found, indent=1))
+        log.info("trial %d: %s", i, found["summary"])
+    return {"seed": int(seed), "trials": results, "summary": summary(results) if results else {}}
+
+
+def summary(results):
+    """Means over fits, as of `recover`, of what a fit is asked for.
+
+    Returns
+    -------
+    dict
+        ``r`` and ``r_sd`` of the inferred activity, ``r_above_smoothing`` (best kernel with hindsight),
+        ``switch_ratio`` (mean of the fits' switches over those of the spiking network), ``switch_ratio_to_model`` (over
+        the model's at the true parameters), ``n_silent_or_stuck`` (fits that never switch in 100 s or do not have both
+        states), ``held_out_below_truth`` and ``training_above_truth`` (nats), ``coverage`` of the intervals, and
+        ``log_ratio_rms`` of every value.
+    """
+
+    def mean(of):
+        return float(np.mean([of(result) for result in results]))
+
+    fitted = [result["switches_per_100s"]["fit"] for result in results]
+    covered = [inside for result in results for inside in result["covered"].values()]
+    names = results[0]["ratios"]
+    return {
+        "n": len(results),
+        "r": mean(lambda result: result["r"]["fit"]),
+        "r_sd": float(np.std([result["r"]["fit"] for result in results])),
+        "r_above_smoothing": mean(lambda result: result["r"]["fit"] - result["r"]["best_smoothing"]),
+        "switch_ratio": float(np.mean(fitted)) / mean(lambda result: result["switches_per_100s"]["network"]),
+        "switch_ratio_to_model": float(np.mean(fitted))
+        / mean(lambda result: result["switches_per_100s"]["model_at_truth"]),
+        "n_silent_or_stuck": sum(not (n and result["bistable"]) for n, result in zip(fitted, results, strict=True)),
+        "held_out_below_truth": mean(lambda result: result["held_out"]["truth"] - result["held_out"]["fit"]),
+        "training_above_truth": mean(lambda result: result["training"]["fit"] - result["training"]["truth"]),
+        "coverage": float(np.mean(covered)) if covered else None,
+        "log_ratio_rms": {
+            name: float(np.sqrt(mean(lambda result, name=name: np.log(max(result["ratios"][name], 1e-3)) ** 2)))
+            for name in names
+        },
+    }
+
+
+class _Session(NamedTuple):
+    """Counts of recorded neurons (n_bins, n_observed), activity in Hz (n_bins, K), labels, and the bin in s."""
+
+    counts: np.ndarray
+    activity: np.ndarray
+    labels: np.ndarray
+    bin_size: float
+
+
+def _simulate(seed, seconds, n_recorded):
+    run = simulate_microscopic(
+        winner_take_all(), duration=seconds * pq.s, bin_size=BIN_SIZE, n_recorded=n_recorded, random_state=seed
     )
-    (counts,) = bin_recording(SpikeRecording.from_neo(truth.spiketrains), dt)
-    labels = np.repeat(np.arange(3), n_recorded)
-    half = len(counts) // 2
-    training, test = counts[:half], counts[half:]
-    drawn = []
+    bin_size = float(BIN_SIZE.rescale(pq.s))
+    (counts,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), bin_size)
+    return _Session(counts, run.activity, np.repeat(np.arange(3), n_recorded), bin_size)
+
+
+def _fit_and_compare(session, training, held_out, fit_seed, score_seed, *, scheme, method, **settings):
+    """A fit to the bins `training`, measured on them and on every stretch of `held_out`."""
+    circuit, labels, dt = winner_take_all(), session.labels, session.bin_size
+    circuit = circuit.replace(spread=settings.pop("spread", circuit.spread))
+    space, drawn = ParameterSpace(circuit), []
+    counts, true_activity = session.counts[training], session.activity[training, :2]
 
     def start(rng, circuit, counts, labels, bin_size):
-        parameters = space.unpack(space.draw(rng))
-        drawn.append(parameters)
-        return parameters
+        drawn.append(space.unpack(space.draw(rng)))
+        return drawn[-1]
 
     model = NeuLVM(
-        circuit,
-        labels=labels,
-        bin_size=BIN_SIZE,
-        scheme=scheme,
-        method=method,
-        start=start,
-        random_state=fit_seed,
-        n_jobs=n_jobs,
-        verbose=verbose,
+        circuit, labels=labels, bin_size=BIN_SIZE, scheme=scheme, method=method, start=start, random_state=fit_seed,
         **settings,
-    ).fit(training)
-    held_out = Observation.from_counts(test, labels, 3, np.ones(3))
+    ).fit(counts)  # fmt: skip
+    fitted, truth = parameters_of(model.circuit_), parameters_of(circuit)
+    # a held-out stretch may start in a state that the training data do not know: of all states of the simulation
+    (everything,), _ = smoothed_activity([session.counts], labels, 3, dt, HISTORY_WIDTH)
+    histories = everything[:: max(len(everything) // N_HISTORIES, 1)]
+    observed = [Observation.from_counts(session.counts[bins], labels, 3, np.ones(3)) for bins in held_out]
+    own = Observation.from_counts(counts, labels, 3, np.ones(3))
 
-    def score(parameters):
+    def score(parameters, observations, histories=histories):
         return log_likelihood(
-            parameters,
-            [held_out],
-            model.histories_,
-            bin_size=dt,
-            scheme=scheme,
-            rng=np.random.default_rng(score_seed),
+            parameters, observations, histories, bin_size=dt, scheme=scheme, rng=np.random.default_rng(score_seed),
             n_particles=1000,
-        )[0]
-
-    true_parameters = parameters_of(circuit)
-    at_truth = particle_filter(
-        true_parameters,
-        Observation.from_counts(training, labels, 3, np.ones(3)),
-        model.histories_,
-        bin_size=dt,
-        scheme=scheme,
-        rng=np.random.default_rng(score_seed),
-        n_particles=1000,
-    )
-    true_activity = truth.activity[:half, :2]
+        )[0] / len(observations)  # fmt: skip
 
     def r(inferred):
         return float(np.corrcoef(inferred[:, :2].ravel(), true_activity.ravel())[0, 1])
 
-    smooth = {w: smoothed_activity([training], labels, 3, dt, w)[0][0] for w in WIDTHS}
+    at_truth = particle_filter(
+        truth, own, model.histories_, bin_size=dt, scheme=scheme, rng=np.random.default_rng(score_seed),
+        n_particles=1000,
+    )  # fmt: skip
+    smooth = {w: smoothed_activity([counts], labels, 3, dt, w)[0][0] for w in WIDTHS}
     runs = {
         name: simulate_mesoscopic(c, duration=100 * pq.s, bin_size=BIN_SIZE, scheme=scheme, random_state=score_seed)
         for name, c in (("fit", model.circuit_), ("model_at_truth", circuit))
     }
-    runs["network"] = simulate_microscopic(circuit, duration=100 * pq.s, bin_size=BIN_SIZE, random_state=score_seed)
-    fitted = space.values(space.pack(parameters_of(model.circuit_)))
+    values = {name: space.values(space.pack(p)) for name, p in (("fit", fitted), ("truth", truth))}
+    found = model.result_.uncertainty
+    tests = [session.counts[bins] for bins in held_out]
     return {
-        "seed": int(seed),
         "held_out": {
-            "fit": score(parameters_of(model.circuit_)),
-            "truth": score(true_parameters),
-            "start": max(score(parameters) for parameters in drawn),
-            "causal_poisson": causal_poisson_log_likelihood(training, test, labels, dt),
-            "constant": constant_rates_log_likelihood([test], [training]),
+            "fit": score(fitted, observed),
+            "truth": score(truth, observed),
+            "start": max(score(parameters, observed) for parameters in drawn),
+            "causal_poisson": float(
+                np.mean([causal_poisson_log_likelihood(counts, test, labels, dt) for test in tests])
+            ),
+            "constant": constant_rates_log_likelihood(tests, [counts]) / len(tests),
+        },
+        "training": {
+            "fit": score(fitted, [own], model.histories_),
+            "truth": score(truth, [own], model.histories_),
+            "log_prior": float(space.log_prior(space.pack(fitted))[0]),
         },
         "r": {
             "fit": r(model.activity_),
-            "truth": r(at_truth.n / true_parameters.n_neurons),
-            "smoothing": r(smoothed_activity([training], labels, 3, dt)[0][0]),
+            "truth": r(at_truth.n / truth.n_neurons),
+            "smoothing": r(smoothed_activity([counts], labels, 3, dt)[0][0]),
             "best_smoothing": max(r(activity) for activity in smooth.values()),
         },
         "bistable": is_bistable(model.circuit_, scheme=scheme, random_state=score_seed),
-        "switches_in_training": count_switches(truth.activity[:half], dt),
+        "switches_in_training": count_switches(session.activity[training], dt),
         "switches_per_100s": {name: count_switches(run.activity, run.bin_size) for name, run in runs.items()},
         "log_likelihood": model.log_likelihood_,
         "n_iter": model.n_iter_,
         "status": model.result_.status,
-        "ratios": dict(zip(space.names, (fitted / space.values(space.pack(true_parameters))).tolist(), strict=True)),
+        "ratios": dict(zip(space.names, (values["fit"] / values["truth"]).tolist(), strict=True)),
+        "covered": {}
+        if found is None
+        else {
+            name: bool(low <= value <= high)
+            for name, low, value, high in zip(found.names, found.lower, values["truth"], found.upper, strict=True)
+        },
+        "undetermined": [] if found is None else list(found.undetermined),
     }
 
 
