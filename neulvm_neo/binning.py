@@ -172,7 +172,7 @@ def bin_recording(recording, bin_size, multiple="clip"):
         if multiple == "refuse":
             raise ValueError(message + ' Choose a smaller bin_size, multiple="clip" or multiple="merge" (multi-units).')
         warnings.warn(
-            message + ' They were left out.'
+            message + " They were left out."
             ' Alternatives: a smaller bin_size, multiple="refuse", multiple="merge" (multi-units).',
             MultipleSpikesWarning,
             stacklevel=2,

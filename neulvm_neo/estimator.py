@@ -565,8 +565,20 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
     def _result(self, found, data, circuit, labels, bin_size, seed):
         """The fit with everything that is to be known about it."""
         activities = (
-            PopulationActivity(n, circuit.n_neurons, bin_size, t_start, circuit.names, n_bar=n_bar, n_std=n_std)
-            for n, n_bar, n_std, t_start in zip(found.n, found.n_bar, found.n_std, data.t_start, strict=True)
+            PopulationActivity(
+                n,
+                circuit.n_neurons,
+                bin_size,
+                t_start,
+                circuit.names,
+                n_bar=n_bar,
+                n_std=n_std,
+                n_lower=band[0],
+                n_upper=band[1],
+            )  # fmt: skip
+            for n, n_bar, n_std, band, t_start in zip(
+                found.n, found.n_bar, found.n_std, found.n_band, data.t_start, strict=True
+            )
         )
         features = tuple(str(name) for name in getattr(self, "feature_names_in_", ()))
         return FitResult(
@@ -580,9 +592,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             converged=bool(found.converged),
             status=str(found.status),
             trace=tuple(found.trace),
-            uncertainty=None
-            if found.landscape is None
-            else posterior.uncertainty(found.landscape, ParameterSpace(circuit)),
+            uncertainty=_uncertainty(found, ParameterSpace(circuit)),
             settings=self._settings(bin_size),
             software_version=__version__,
             state={
@@ -644,6 +654,9 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         tasks = [joblib.delayed(one)(x[:, own], drive) for x, drive in zip(data.counts, stimuli, strict=True)]
         with _one_blas_thread():
             inferred = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(tasks)
+        lost = [i for i, trial in enumerate(inferred) if trial.collapsed]
+        if lost:
+            warnings.warn(f"Trial {lost[0]} of {len(inferred)}: {em.LOST}.", ConvergenceWarning, stacklevel=4)
         return data, inferred
 
     def _read(self, X, trials, bin_size, reset):
@@ -684,6 +697,13 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             "n_particles": int(self.n_particles), "multiple": self.multiple,
             "random_state": _whole_or_none(self.random_state),
         }  # fmt: skip
+
+
+def _uncertainty(found, space):
+    if found.covariance is not None and np.all(np.isfinite(found.covariance)):
+        how = f"posterior spread in {len(found.trace)} particle filters whose particles carry the free values"
+        return posterior.of_covariance(space.pack(found.parameters), found.covariance, space, how)
+    return None if found.landscape is None else posterior.uncertainty(found.landscape, space)
 
 
 def _one_blas_thread():

@@ -95,9 +95,15 @@ class PopulationActivity:
         if n_recorded is not None:
             array_annotations["n_recorded"] = np.asarray(n_recorded)
         return units.analog_signal(
-            self.activity, "Hz", self.bin_size, self.t_start, self.names,
-            name="population_activity", description="Population activity of a neuLVM: spikes per neuron and second.",
-            array_annotations=array_annotations, **annotations,
+            self.activity,
+            "Hz",
+            self.bin_size,
+            self.t_start,
+            self.names,
+            name="population_activity",
+            description="Population activity of a neuLVM: spikes per neuron and second.",
+            array_annotations=array_annotations,
+            **annotations,
         )
 
     def _rate(self, counts):

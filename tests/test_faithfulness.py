@@ -278,9 +278,7 @@ def nest_counts(duration, time_step, seeds, settling=0.5):
             nest.Connect(meters[k], populations[k])
         for target, source in zip(*np.nonzero(p.J), strict=True):
             weight = p.J[target, source] / p.n_neurons[source] * capacitance / (p.tau_syn[source] * ms)
-            nest.Connect(
-                populations[source], populations[target], syn_spec={"weight": weight, "delay": time_step * ms}
-            )
+            nest.Connect(populations[source], populations[target], syn_spec={"weight": weight, "delay": time_step * ms})
         nest.Simulate((settling + duration) * ms + 2 * time_step * ms)
         first, n_bins = round(settling / time_step), round(duration / time_step)
         runs.append(np.column_stack([meter.events["n_events"][first : first + n_bins] for meter in meters]))

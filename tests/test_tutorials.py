@@ -12,6 +12,7 @@ _TUTORIALS = sorted((Path(__file__).resolve().parents[1] / "tutorials").glob("*.
 @pytest.mark.parametrize("path", _TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(path, tmp_path, monkeypatch, capsys):
     import matplotlib.pyplot as plt
+
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a tutorial stops early, and says so

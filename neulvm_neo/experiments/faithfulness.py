@@ -89,9 +89,7 @@ def behaviour(activities, bin_size):
     return Behaviour(*(_estimate(column) for column in rows.T))
 
 
-def rates_and_switches(
-    scheme, bin_size, *, n_runs=40, duration=100.0, random_state=None, circuit=None, n_jobs=None
-):
+def rates_and_switches(scheme, bin_size, *, n_runs=40, duration=100.0, random_state=None, circuit=None, n_jobs=None):
     """What `simulate_mesoscopic` does with the winner-take-all network.
 
     Parameters

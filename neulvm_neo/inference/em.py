@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
-from . import ascent, baum_viterbi, initialization, particles
+from . import ascent, baum_viterbi, few, initialization, particles
 from .m_step import m_step
 from .viterbi import e_step
 
@@ -31,19 +31,25 @@ MOMENTUM, NOISE = 0.6, 3.0  # NOISE in nats
 # "viterbi" has converged when the mean of the last `PATIENCE` objectives exceeds that of the `PATIENCE` before by less
 # than the tolerance; "smc" when, after `LEAST_ROUNDS` of ascent, the last brought less.
 PATIENCE, LEAST_ROUNDS = 4, 3
-N_HISTORIES = 256
 
 
 class Inferred(NamedTuple):
     """Hidden activity of one trial.
 
-    Counts n, their standard deviation, expected counts n̄, all (n_bins, K), and log p(y_t | y_<t) (n_bins,).
+    Counts n, their expectations n̄, standard deviation, and band, all (n_bins, K), log p(y_t | y_<t) (n_bins,), the
+    standard error of its sum, the recorded neurons' p(y_ti = 1 | y_<t) (n_bins, n_observed), and whether the particle
+    filter lost track.
     """
 
     n: np.ndarray
-    n_std: np.ndarray | None
     n_bar: np.ndarray
+    n_std: np.ndarray | None
+    n_lower: np.ndarray | None
+    n_upper: np.ndarray | None
     log_increments: np.ndarray
+    error: float
+    predicted: np.ndarray
+    collapsed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,8 @@ class EMResult:
         Activities that a trial may start from (rows of the smoothed training activity).
     n, n_std, n_bar : tuple of numpy.ndarray, shape (n_bins, K)
         Inferred counts per trial, their standard deviations (None entries for "viterbi") and the expected counts.
+    n_band : tuple of (lower, upper)
+        Ends of the band of level `results.BAND_LEVEL`, per trial (None, None for "viterbi").
     log_likelihood, log_likelihood_error : float
         log p(y | θ̂) from the particle filter and its standard error, in nats, whatever the method.
     n_iter : int
@@ -69,12 +77,15 @@ class EMResult:
         objectives of its steps or ``gain`` and ``gain_error`` (nats), what the step of the ascent brought.
     landscape : ascent.Landscape or None
         Surroundings of the maximum, from the ascent; None if there was none, or if something else was more probable.
+    covariance : numpy.ndarray or None
+        Posterior covariance of θ, where so few values are free that `few.search` has found it.
     """
 
     parameters: object
     histories: np.ndarray
     n: tuple
     n_std: tuple
+    n_band: tuple
     n_bar: tuple
     log_likelihood: float
     log_likelihood_error: float
@@ -83,6 +94,7 @@ class EMResult:
     status: str
     trace: tuple
     landscape: object = None
+    covariance: np.ndarray | None = None
 
 
 class _Setting(NamedTuple):
@@ -195,8 +207,7 @@ def fit(
         Observation.from_counts(trial, labels, K, activity[0], stimulus)
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
     )
-    stacked = np.concatenate(activities)
-    histories = stacked[np.unique(np.linspace(0, len(stacked) - 1, N_HISTORIES).astype(int))]
+    histories = initialization.past_rates(counts, labels, K, bin_size, width)
     setting = _Setting(
         space,
         observations,
@@ -220,6 +231,12 @@ def fit(
             problem, space.pack(parameters_of(circuit)), draw, children, tol=tol, n_jobs=n_jobs, verbose=verbose
         )
         return _most_probable(setting, *found, max_iter, final_rng)
+    if space.n_free <= few.MOST_FREE:
+        found = few.search(
+            space, draw, space.pack(parameters_of(circuit)), observations, histories, bin_size=bin_size, scheme=scheme,
+            rng=children[0], n_particles=n_particles, n_jobs=n_jobs, verbose=verbose,
+        )  # fmt: skip
+        return _posterior_mean(setting, found, final_rng)
     rounds = _rounds(n_init, max_iter)
     interrupted = converged = False
     total = n_init + sum(n_starts * n_iter for n_starts, n_iter in rounds)
@@ -269,6 +286,8 @@ def fit(
     status = (
         "interrupted" if interrupted else "converged" if converged else f"stopped after max_iter={max_iter} iterations"
     )
+    if any(trial.collapsed for trial in inferred):
+        converged, status = False, f"{status}; {LOST}"
     if "J" in circuit.free and not np.any(parameters.J) and not interrupted:
         status += "; neurons without couplings explain the spikes better than any circuit that was found"
     return EMResult(
@@ -276,6 +295,7 @@ def fit(
         histories,
         tuple(trial.n for trial in inferred),
         tuple(trial.n_std for trial in inferred),
+        tuple((trial.n_lower, trial.n_upper) for trial in inferred),
         tuple(trial.n_bar for trial in inferred),
         value,
         error,
@@ -303,20 +323,53 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
     """
 
     def one(observation, child, begin):
-        filtered = particles.particle_filter(
+        filtered, error, collapsed = particles.posterior(
             parameters, observation, histories, bin_size=bin_size, rng=child, scheme=scheme, n_particles=n_particles
         )
+        known = filtered.log_increments, error, filtered.predicted, collapsed
         if method == "smc":
-            return Inferred(filtered.n, filtered.n_std, filtered.n_bar, filtered.log_increments)
+            return Inferred(filtered.n, filtered.n_bar, filtered.n_std, filtered.n_lower, filtered.n_upper, *known)
         n = filtered.n if begin is None else begin
         step = baum_viterbi.infer(n, parameters, observation, bin_size=bin_size, scheme=scheme, method=method)
-        return Inferred(step.n, None, step.n_bar, filtered.log_increments)
+        return Inferred(step.n, step.n_bar, None, None, None, *known)
 
     starts = [None] * len(observations) if starts is None else starts
     tasks = (
         joblib.delayed(one)(*task) for task in zip(observations, rng.spawn(len(observations)), starts, strict=True)
     )
     return joblib.Parallel(n_jobs=n_jobs, prefer="threads")(tasks)
+
+
+def _posterior_mean(setting, found, rng):
+    """Result of a search among few free values."""
+    parameters = setting.space.unpack(found.theta)
+    inferred = infer(
+        parameters, setting.observations, setting.histories, bin_size=setting.bin_size, scheme=setting.scheme,
+        method="smc", n_particles=4 * setting.n_particles, rng=rng, n_jobs=setting.n_jobs,
+    )  # fmt: skip
+    collapsed = any(trial.collapsed for trial in inferred)
+    converged = found.converged and not found.interrupted and not collapsed
+    status = (
+        "interrupted" if found.interrupted
+        else LOST if collapsed
+        else "converged" if converged
+        else "passes of the filter with free parameters disagree; raise n_particles"
+    )  # fmt: skip
+    return EMResult(
+        parameters,
+        setting.histories,
+        tuple(trial.n for trial in inferred),
+        tuple(trial.n_std for trial in inferred),
+        tuple((trial.n_lower, trial.n_upper) for trial in inferred),
+        tuple(trial.n_bar for trial in inferred),
+        float(sum(trial.log_increments.sum() for trial in inferred)),
+        float(np.sqrt(sum(trial.error**2 for trial in inferred))),
+        len(found.trace),
+        converged,
+        status,
+        found.trace,
+        covariance=found.covariance,
+    )
 
 
 def _most_probable(setting, state, converged, interrupted, max_iter, rng):
@@ -336,6 +389,7 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
         setting.histories,
         tuple(state.n),
         (None,) * len(n_bar),
+        ((None, None),) * len(n_bar),
         n_bar,
         value,
         error,

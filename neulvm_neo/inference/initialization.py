@@ -8,6 +8,7 @@ from .m_step import m_step
 # Widths (s) of the Gaussian kernel that are tried, and the least rate (Hz) that a smoothed activity may have.
 WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 LEAST_RATE = 0.1
+N_PASTS = 256
 ANCHOR_WIDTH, HELD_WIDTH = 0.5, 0.02  # of the value
 
 
@@ -44,6 +45,23 @@ def smoothed_activity(counts, labels, n_populations, bin_size, width=None):
         for activity in activities:
             activity[:, k] = activity[:, members > 0].mean()
     return activities, float(width)
+
+
+def past_rates(counts, labels, n_populations, bin_size, width):
+    """Activities that a trial may have begun from: the smoothed activity at moments spread over all trials.
+
+    Smoothed by `width` (s), but by no less than the mean interval between spikes of a neuron: a past that is constant
+    stands for many spikes of everybody.
+
+    Returns
+    -------
+    numpy.ndarray, shape (≤ N_PASTS, K), Hz
+    """
+    n_bins = sum(len(trial) for trial in counts)
+    mean_rate = max(sum(float(trial.sum()) for trial in counts) / (n_bins * bin_size * len(labels)), LEAST_RATE)
+    width = min(max(width, 1.0 / mean_rate), 0.25 * n_bins * bin_size / len(counts))
+    stacked = np.concatenate(smoothed_activity(counts, labels, n_populations, bin_size, width)[0])
+    return stacked[np.unique(np.linspace(0, len(stacked) - 1, N_PASTS).astype(int))]
 
 
 def anchor(theta, space, coupling_width=ANCHOR_WIDTH):

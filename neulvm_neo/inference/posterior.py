@@ -46,13 +46,32 @@ def uncertainty(landscape, space, theta=None, level=BAND_LEVEL):
     """
     theta = landscape.theta if theta is None else np.asarray(theta, dtype=float)
     covariance, inflation = _covariance(landscape, space)
-    reach = ndtri(0.5 + level / 2) * np.sqrt(np.diag(covariance))
-    ends = np.clip([theta - reach, theta + reach], *space.bounds.T)
-    lower, upper = (space.values(end) for end in ends)
     method = (
         f"sandwich of curvature and block gradients from {len(landscape.points)} particle filters; "
         f"{inflation:.2f} times as wide as by the curvature alone"
     )
+    return of_covariance(theta, covariance, space, method, level)
+
+
+def of_covariance(theta, covariance, space, method, level=BAND_LEVEL):
+    """Intervals of all free values from a covariance of θ, however it came about.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray, shape (n_free,)
+    covariance : numpy.ndarray, shape (n_free, n_free)
+    space : ParameterSpace
+    method : str
+        How, in words.
+    level : float
+
+    Returns
+    -------
+    Uncertainty
+    """
+    reach = ndtri(0.5 + level / 2) * np.sqrt(np.diag(covariance))
+    ends = np.clip([theta - reach, theta + reach], *space.bounds.T)
+    lower, upper = (space.values(end) for end in ends)
     return Uncertainty(
         space.names, space.units, space.values(theta), lower, upper, level, theta, covariance,
         _undetermined(theta, covariance, space, level), method,
