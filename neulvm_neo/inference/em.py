@@ -32,6 +32,8 @@ MOMENTUM, NOISE = 0.6, 3.0  # NOISE in nats
 # than the tolerance; "smc" when, after `LEAST_ROUNDS` of ascent, the last brought less.
 PATIENCE, LEAST_ROUNDS = 4, 3
 
+LOST = "the particle filter loses track of the recording; do not trust activity and likelihood, raise n_particles"
+
 
 class Inferred(NamedTuple):
     """Hidden activity of one trial.
@@ -234,7 +236,7 @@ def fit(
     if space.n_free <= few.MOST_FREE:
         found = few.search(
             space, draw, space.pack(parameters_of(circuit)), observations, histories, bin_size=bin_size, scheme=scheme,
-            rng=children[0], n_particles=n_particles, n_jobs=n_jobs, verbose=verbose,
+            rng=children[0], n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, verbose=verbose,
         )  # fmt: skip
         return _posterior_mean(setting, found, final_rng)
     rounds = _rounds(n_init, max_iter)

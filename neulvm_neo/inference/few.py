@@ -32,7 +32,9 @@ class Found(NamedTuple):
     interrupted: bool
 
 
-def search(space, draw, start, observations, histories, *, bin_size, scheme, rng, n_particles, n_jobs=None, verbose=0):
+def search(
+    space, draw, start, observations, histories, *, bin_size, scheme, rng, n_particles, max_iter, n_jobs=None, verbose=0
+):
     """Posterior mean and covariance of θ.
 
     Parameters
@@ -47,6 +49,8 @@ def search(space, draw, start, observations, histories, *, bin_size, scheme, rng
     rng : numpy.random.Generator
     n_particles : int
         Of a filter at fixed parameters; here are `MORE_PARTICLES` times as many.
+    max_iter : int
+        Passes, at most; below `WIDE_PASSES` + `NARROW_PASSES` some are left out.
     n_jobs : int, optional
         joblib jobs over passes.
 
@@ -58,8 +62,9 @@ def search(space, draw, start, observations, histories, *, bin_size, scheme, rng
     n_particles = MORE_PARTICLES * n_particles
     settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": n_particles}
     trace, interrupted = [], False
-    mean, covariance, kept = start, np.full((len(start), len(start)), np.nan), []
-    children = rng.spawn(WIDE_PASSES + NARROW_PASSES)
+    passes, mean, covariance, kept = [], start, np.full((len(start), len(start)), np.nan), []
+    n_wide = min(WIDE_PASSES, max_iter)
+    children = rng.spawn(n_wide + min(NARROW_PASSES, max_iter - n_wide))
 
     def wide(child):
         return np.array([draw(child) for _ in range(particles.MORE_EARLY * n_particles)])
@@ -74,7 +79,9 @@ def search(space, draw, start, observations, histories, *, bin_size, scheme, rng
 
     with tqdm(total=len(children), disable=not verbose, desc="neuLVM", unit="pass") as bar:
         try:
-            for prior, mine in ((wide, children[:WIDE_PASSES]), (narrow, children[WIDE_PASSES:])):
+            for prior, mine in ((wide, children[:n_wide]), (narrow, children[n_wide:])):
+                if not mine:
+                    break
                 passes = []
                 run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
                 for result in run(joblib.delayed(one)(prior, child) for child in mine):
