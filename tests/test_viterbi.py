@@ -187,8 +187,8 @@ def test_the_past_activity_is_found_where_the_guess_is_wrong():
 def test_a_fit_cools_and_its_objective_never_falls_at_one_temperature(data):
     _, trials, labels, _ = data
     result = em.fit(
-        circuit(), list(trials), labels, rng=np.random.default_rng(1), bin_size=DT, method="viterbi", n_init=2,
-        max_iter=8, tol=0.0, n_particles=20,
+        circuit(free=("J", "u_rest")), list(trials), labels, rng=np.random.default_rng(1), bin_size=DT,
+        method="viterbi", n_init=1, max_iter=7, tol=0.0, n_particles=10,
     )  # fmt: skip
     temperatures = [record["temperature"] for record in result.trace]
     assert temperatures == [*baum_viterbi.TEMPERATURES, 1.0, 1.0, 1.0][: len(temperatures)]
