@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from .. import discretization
 from ..likelihood import joint
+from .m_step import leave_room_for_euler
 
 # Counts are moved in units of the finite-size noise: x = 2 √(n + 3/8) has a standard deviation of about 1 whatever n is
 # (Anscombe 1948), so that the curvature of part b is about 1 in every bin.
@@ -131,7 +132,8 @@ def joint_step(
     size = np.asarray(space.unpack(theta).n_neurons)
     settings = {"bin_size": bin_size, "scheme": scheme, "window": window}
     bounds = space.bounds.copy()
-    leave_room(bounds, space, bin_size, scheme)
+    if scheme == "euler":
+        bounds = leave_room_for_euler(bounds, space, bin_size)
     theta = np.clip(theta, bounds[:, 0], bounds[:, 1])
     n = [np.clip(trial, _LEAST, size - _LEAST) for trial in n]
     unit = _theta_steps(theta, n, space, observations, anchor[1], temperature, settings)
@@ -198,14 +200,6 @@ def joint_step(
         np.clip(theta, bounds[:, 0], bounds[:, 1]), tuple(_counts(x) for x in counts), observations, before, after,
         ascent.n_evaluations,
     )  # fmt: skip
-
-
-def leave_room(bounds, space, bin_size, scheme):
-    """Euler's step needs tau_m > Δt: its bounds (log s) are moved to twice the bin, in place."""
-    if scheme == "euler":
-        for i, name in enumerate(space.names):
-            if name.startswith("tau_m"):
-                bounds[i, 0] = max(bounds[i, 0], np.log(2.0 * bin_size))
 
 
 class _Ascent:
