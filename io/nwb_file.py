@@ -135,7 +135,7 @@ def _refuse_what_is_not_nwb2(path):
         if error.errno == errno.EAGAIN:  # HDF5 locks what it writes
             raise refusal(path, "open for writing in another program; close it there first.") from error
         raise refusal(path, f"not an HDF5 file, or damaged ({_first_line(error)}); expected an NWB 2 file.") from error
-    with file:
+    with file, damage_in_words(path):
         version = file.attrs.get("nwb_version")
         if version is None and "nwb_version" in file:
             version = file["nwb_version"][()]  # NWB 1 keeps it in a dataset

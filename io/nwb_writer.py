@@ -29,6 +29,11 @@ _UNKNOWN_SUBJECT = {
 }
 # What the reader derives from other parts of a file; a units column of that name would contradict them.
 _NOT_A_COLUMN = {"unit_id", "electrodes", "nix_name", "spike_times", "obs_intervals", "resolution", "id"}
+# Names that tables of NWB use for something else, or PyNWB for arguments; a column of that name gets a "_" behind it.
+_TAKEN = {
+    "colnames", "data", "description", "electrode_group", "namespace", "neurodata_type", "object_id", "waveform_mean",
+    "waveform_sd", "waveforms", "tags", "timeseries", "enforce_unique_id",
+}  # fmt: skip
 
 
 def write_nwb(
@@ -224,7 +229,7 @@ def _unit_columns(trains, given):
             columns[name] = values
         else:
             logger.info("Annotation %r is not a scalar of one kind in all trains and was not written.", name)
-    return {_column_name(name): _one_kind(values) for name, values in {**columns, **given}.items()}
+    return _named_for_nwb({name: _one_kind(values) for name, values in {**columns, **given}.items()})
 
 
 def _one_kind(values):
@@ -236,8 +241,20 @@ def _one_kind(values):
     return None
 
 
-def _column_name(name):
-    return re.sub("[/:]", "_", str(name))  # NWB allows neither in a name
+def _named_for_nwb(columns):
+    """Columns under names that NWB allows, and no two under the same."""
+    named = {}
+    for name, values in columns.items():
+        allowed = re.sub("[/:\0]", "_", str(name)).strip()
+        if not allowed.strip("."):  # "." is the table itself
+            allowed = "_" * max(len(allowed), 1)
+        stem = allowed.removesuffix("_index")
+        if stem != allowed and (stem in columns or stem in _NOT_A_COLUMN):
+            allowed += "_"  # else it would be taken for the index of that column
+        while allowed in named or allowed in _TAKEN | _NOT_A_COLUMN:
+            allowed += "_"
+        named[allowed] = values
+    return named
 
 
 def _add_trials(nwb, stripped, shifts, segments):
@@ -253,7 +270,8 @@ def _add_trials(nwb, stripped, shifts, segments):
                 "time_shift",
                 "id",
             }:
-                columns[_column_name(name)] = values
+                columns[name] = values
+    columns = _named_for_nwb(columns)
     if any(shifts):
         columns["time_shift"] = shifts
     for name in columns:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -15,6 +16,8 @@ FORMAT = "neulvm-fit"
 VERSION = 1  # raise it when a reader of the version before would misread the file
 
 _HEADER = "header.json"
+# what the modules for archives and arrays raise over bytes that make no sense
+_OF_DAMAGE = (ArithmeticError, EOFError, IndexError, MemoryError, OSError, RuntimeError, SyntaxError, ValueError)
 _ACTIVITY_ARRAYS = ("n", "n_neurons", "n_bar", "n_std", "n_lower", "n_upper")
 _PLAIN = ("log_likelihood", "log_likelihood_error", "n_iter", "converged", "status", "software_version")
 
@@ -147,13 +150,14 @@ def _read(path):
     if not zipfile.is_zipfile(path):
         raise FitFileError(f"{foreign}.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays[_HEADER].tobytes())
     except KeyError:
         raise FitFileError(f"{foreign}.") from None
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise FitFileError(f"{os.fspath(path)}: the fit is damaged ({error}); save it again.") from error
+    except (*_OF_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise FitFileError(f"{os.fspath(path)}: the fit is damaged ({reason}); save it again.") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FitFileError(f"{foreign}.")
     if header.get("version") != VERSION:

@@ -1,6 +1,7 @@
 """Baum–Viterbi: its steps, its cooling, the paper's way, and couplings found from far away."""
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,51 @@ def test_the_joint_objective_is_the_likelihood_with_its_priors(data):
     assert step.before == pytest.approx(sum(parts) + space.log_prior(theta)[0] - 4 * 0.5, rel=1e-9)
 
 
+def test_the_joint_step_climbs_along_exact_gradients_also_of_a_past_that_varies(data, monkeypatch):
+    n, _, _, observations = data
+    space = ParameterSpace(circuit(free=("J", "tau_m", "u_rest")))
+    theta = space.pack(parameters_of(circuit()))
+    rng = np.random.default_rng(2)
+    pasts = [np.vstack([[14.0, 16.0], rng.uniform(2.0, 40.0, (m, 2))]) for m in (6, 0)]
+    given = [replace(o, history_rate=past) for o, past in zip(observations, pasts, strict=True)]
+    seen = {}
+
+    def run(ascent, start, bounds, max_iter):
+        seen.update(objective=ascent.objective, start=start)
+        return start, 0.0, 0.0
+
+    monkeypatch.setattr(viterbi._Ascent, "run", run)
+    viterbi.joint_step(
+        theta, (n[:200] + 0.5, n[200:] + 0.5), space, given, temperature=3.0, **joint_settings(theta, space)
+    )
+    objective, start = seen["objective"], seen["start"]
+    _, gradient = objective(start)
+    assert start.size == space.n_free + 300 * 2 + 2 * 2 + 6 * 2
+    blocks = np.split(np.arange(start.size), [space.n_free, space.n_free + 600, space.n_free + 604])
+    for block in blocks:
+        direction = np.zeros(start.size)
+        direction[block] = rng.normal(size=block.size)
+        coarse, fine = (
+            (objective(start + h * direction)[0] - objective(start - h * direction)[0]) / (2 * h) for h in (2e-4, 1e-4)
+        )
+        assert (4 * fine - coarse) / 3 == pytest.approx(gradient @ direction, rel=1e-5)
+
+
+def test_every_second_start_holds_the_past_bin_by_bin(data):
+    _, trials, labels, _ = data
+    space = ParameterSpace(circuit())
+    observation = Observation.from_counts(trials[1], labels, 2, [15.0, 15.0])
+    problem = baum_viterbi.Problem(
+        space, (observation,), (trials[1],), labels, DT, "exponential", "viterbi", 0.05, True, 1
+    )
+    longest = max(int(np.diff(times).max()) for times in observation.spikes if times.size > 1)
+    shapes = []
+    for index in (0, 1):
+        ((_, state),) = baum_viterbi._iterations(problem, index, space.pack(parameters_of(circuit())))
+        shapes.append(np.atleast_2d(state.observations[0].history_rate).shape)
+    assert shapes == [(1, 2), (1 + longest, 2)]
+
+
 def test_the_past_activity_is_found_where_the_guess_is_wrong():
     """A population after 10 Hz, when the first guess is 4 Hz: how many of its neurons are still recovering tells."""
     one = Circuit([20_000], J=0 * pq.mV, tau_m=40 * pq.ms, u_rest=12 * pq.mV, threshold=8 * pq.mV, free=("u_rest",))
@@ -141,8 +187,8 @@ def test_the_past_activity_is_found_where_the_guess_is_wrong():
 def test_a_fit_cools_and_its_objective_never_falls_at_one_temperature(data):
     _, trials, labels, _ = data
     result = em.fit(
-        circuit(), list(trials), labels, rng=np.random.default_rng(1), bin_size=DT, method="viterbi", n_init=2,
-        max_iter=8, tol=0.0, n_particles=20,
+        circuit(free=("J", "u_rest")), list(trials), labels, rng=np.random.default_rng(1), bin_size=DT,
+        method="viterbi", n_init=1, max_iter=7, tol=0.0, n_particles=10,
     )  # fmt: skip
     temperatures = [record["temperature"] for record in result.trace]
     assert temperatures == [*baum_viterbi.TEMPERATURES, 1.0, 1.0, 1.0][: len(temperatures)]

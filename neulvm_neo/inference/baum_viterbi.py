@@ -148,7 +148,8 @@ def _iterations(problem, index, theta):
     settings = {"bin_size": problem.bin_size, "scheme": problem.scheme}
     n_first = max(int(round(PAST / problem.bin_size)), 1)
     rates = np.array([activity[:n_first].mean(axis=0) for activity in activities])
-    observations = tuple(replace(o, history_rate=r) for o, r in zip(problem.observations, rates, strict=True))
+    pasts = [np.tile(rate, (1 + _varying_bins(problem, index), 1)) for rate in rates]
+    observations = tuple(replace(o, history_rate=past) for o, past in zip(problem.observations, pasts, strict=True))
     start = _Start(initialization.anchor(theta, problem.space), rates, None)
     if problem.method == "viterbi":
         # the recorded neurons alone; θ first, because far from the truth the past says nothing about it
@@ -217,10 +218,19 @@ def _smoothed(problem, width):
 
 def _window(problem, theta):
     step = discretization.discretize(problem.space.unpack(theta), problem.bin_size, problem.scheme)
-    longest = max(
-        (int(np.diff(times).max()) for o in problem.observations for times in o.spikes if times.size > 1), default=0
-    )
+    longest = _longest_interval(problem)
     lanes = discretization.LANES
     enough = step.refractory_bins + 1 + lanes * int(np.ceil(LONGEST_INTERVALS * longest / lanes))
     whole = discretization.age_windows(step)
     return np.minimum(whole, enough) if longest else whole
+
+
+def _varying_bins(problem, index):
+    """Bins of the past that a start holds one by one: every second start, as long as a recorded neuron was silent."""
+    return _longest_interval(problem) if problem.method == "viterbi" and index % 2 else 0
+
+
+def _longest_interval(problem):
+    """Bins between two spikes of a recorded neuron, at most; 0 if none fired twice."""
+    intervals = (np.diff(times).max() for o in problem.observations for times in o.spikes if times.size > 1)
+    return int(max(intervals, default=0))

@@ -29,7 +29,7 @@ N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
 LENGTHEN_FROM, STEP_LENGTH = 4, 1.6
 MOMENTUM, NOISE = 0.6, 3.0  # NOISE in nats
 # "viterbi" has converged when the mean of the last `PATIENCE` objectives exceeds that of the `PATIENCE` before by less
-# than the tolerance; "smc" when, after `LEAST_ROUNDS` of ascent, the last brought less.
+# than the tolerance; "smc" when, after `LEAST_ROUNDS` of ascent, the last two brought less each.
 PATIENCE, LEAST_ROUNDS = 4, 3
 
 LOST = "the particle filter loses track of the recording; do not trust activity and likelihood, raise n_particles"
@@ -174,7 +174,7 @@ def fit(
         Iterations of the chosen start in all.
     tol : float
         Converged when the objective has risen by less than this (nats) over `PATIENCE` iterations ("viterbi"), or in
-        one round of the ascent ("smc").
+        each of the last two rounds of the ascent ("smc").
     n_particles : int
         Particles per filter in the E-step; the final likelihood uses four times as many.
     n_jobs : int, optional
@@ -572,7 +572,7 @@ def _iterate_viterbi(setting, state):
 def _has_converged(state, tol):
     if state.landscape is not None:
         gains = [record["gain"] for record in state.trace if "gain" in record]
-        return len(gains) >= LEAST_ROUNDS and gains[-1] < tol
+        return len(gains) >= LEAST_ROUNDS and max(gains[-2:]) < tol
     if len(state.trace) < 2 * PATIENCE:
         return False
     values = np.array([record["log_likelihood"] for record in state.trace])

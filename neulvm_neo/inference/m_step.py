@@ -93,7 +93,7 @@ def m_step(
 
     bounds = space.bounds.copy()
     if scheme == "euler":
-        bounds = _leave_room_for_euler(bounds, space, bin_size)
+        bounds = leave_room_for_euler(bounds, space, bin_size)
     start = np.clip(theta, bounds[:, 0], bounds[:, 1])
     # joblib costs a fraction of a millisecond per call, as much as a short trial's likelihood: only where there is
     # something to share out
@@ -149,8 +149,8 @@ def curvature(theta, space, trajectories, *, bin_size, scheme, density="others",
     return 0.5 * (np.array(slopes) + np.array(slopes).T)
 
 
-def _leave_room_for_euler(bounds, space, bin_size):
-    """Euler's step needs tau_m > Δt: membrane time constants stay above twice the bin."""
+def leave_room_for_euler(bounds, space, bin_size):
+    """Euler's step needs tau_m > Δt: membrane time constants stay above twice the bin; changes and returns `bounds`."""
     for i, name in enumerate(space.names):
         if name.startswith("tau_m"):
             bounds[i, 0] = max(bounds[i, 0], np.log(2.0 * bin_size))

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from .. import discretization
 from ..likelihood import joint
+from .m_step import leave_room_for_euler
 
 # Counts are moved in units of the finite-size noise: x = 2 √(n + 3/8) has a standard deviation of about 1 whatever n is
 # (Anscombe 1948), so that the curvature of part b is about 1 in every bin.
@@ -21,7 +22,9 @@ _LEAST = 1e-3
 # together, but at most this share of the anchor's width.
 _LONGEST, _SHORTEST = 0.1, 1e-5
 RATE_WIDTH, _RATE_STEP = 1.0, 0.1  # of the logarithm of the past activity: its prior's width, and one step
-_RATES = (0.05, 1000.0)  # Hz, between which the past activity stays
+_RATES = (0.05, 1000.0)  # Hz, between which the mean past activity stays
+# Variance of past counts about their mean, in units of the finite-size noise: large enough for the volleys of clusters.
+_PAST_VARIANCE = 30.0
 _WORSE = 1e10  # what the optimiser is told where the objective is not finite
 
 
@@ -108,8 +111,8 @@ def joint_step(
         Per trial. The result is never worse than this start.
     space : ParameterSpace
     observations : sequence of Observation
-        Their `history_rate` is part of the start: the constant activity before the first bin is as hidden as the
-        rest, and a wrong one costs a population in a cluster state more than any parameter can make good.
+        Their `history_rate` is part of the start, constant or bin by bin: the activity before the first bin is as
+        hidden as the rest, and a wrong one costs a population in a cluster state more than any parameter can make good.
     anchor : (theta, width)
         Weak pull of what the data do not determine, see `initialization.anchor`.
     rates : sequence of numpy.ndarray, shape (K,), Hz
@@ -129,65 +132,74 @@ def joint_step(
     size = np.asarray(space.unpack(theta).n_neurons)
     settings = {"bin_size": bin_size, "scheme": scheme, "window": window}
     bounds = space.bounds.copy()
-    leave_room(bounds, space, bin_size, scheme)
+    if scheme == "euler":
+        bounds = leave_room_for_euler(bounds, space, bin_size)
     theta = np.clip(theta, bounds[:, 0], bounds[:, 1])
     n = [np.clip(trial, _LEAST, size - _LEAST) for trial in n]
     unit = _theta_steps(theta, n, space, observations, anchor[1], temperature, settings)
     edges = np.cumsum([space.n_free, *(trial.size for trial in n)])
+    per_hz = size * bin_size
+    varying = [np.atleast_2d(o.history_rate)[1:] for o in observations]
+    ends = np.cumsum([edges[-1] + len(n) * size.size, *(v.size for v in varying)])
 
     def apart(x):
         counts = [x[a:b].reshape(trial.shape) for a, b, trial in zip(edges[:-1], edges[1:], n, strict=True)]
-        log_rates = x[edges[-1] :].reshape(len(n), -1) * _RATE_STEP
-        return x[: space.n_free] * unit, counts, log_rates
+        log_rates = x[edges[-1] : ends[0]].reshape(len(n), -1) * _RATE_STEP
+        pasts = [x[a:b].reshape(v.shape) for a, b, v in zip(ends[:-1], ends[1:], varying, strict=True)]
+        return x[: space.n_free] * unit, counts, log_rates, pasts
+
+    def history(log_rate, x_past):
+        rate = np.exp(log_rate)
+        return np.vstack([rate, _counts(x_past) / per_hz]) if len(x_past) else rate
 
     medians = np.log(np.array(rates))
 
     def objective(x):
-        here, counts, log_rates = apart(x)
+        here, counts, log_rates, pasts = apart(x)
         parameters = space.unpack(here)
         value, g_theta = space.log_prior(here)
         away, ago = (here - anchor[0]) / anchor[1], (log_rates - medians) / RATE_WIDTH
         value -= 0.5 * float(away @ away) + 0.5 * float(np.sum(ago**2))
         g_theta, g_rates = g_theta - away / anchor[1], -ago / RATE_WIDTH
-        g_n = []
-        for i, (x_n, observation) in enumerate(zip(counts, observations, strict=True)):
-            past = np.exp(log_rates[i])
+        g_n, g_pasts = [], []
+        for i, (x_n, x_past, observation) in enumerate(zip(counts, pasts, observations, strict=True)):
+            past = history(log_rates[i], x_past)
             result = joint(
                 parameters, _counts(x_n), replace(observation, history_rate=past), density="deviance",
                 temperature=temperature, **settings,
             )  # fmt: skip
             value += result.value
             g_theta = g_theta + space.pull_back(here, result.g_parameters)
-            g_rates[i] += result.g_history_rate * past
             g_n.append((result.g_n * 0.5 * x_n).ravel())
-        return value, np.concatenate([g_theta * unit, *g_n, g_rates.ravel() * _RATE_STEP])
+            rate, g_past = np.exp(log_rates[i]), np.atleast_2d(result.g_history_rate)
+            x_mean = _noise_units(rate * per_hz)
+            apart_from_mean = (x_past - x_mean) / _PAST_VARIANCE
+            value -= 0.5 * _PAST_VARIANCE * float(np.sum(apart_from_mean**2))
+            g_rates[i] += (g_past[0] + apart_from_mean.sum(axis=0) * 2.0 * per_hz / x_mean) * rate
+            g_pasts.append((g_past[1:] / per_hz * 0.5 * x_past - apart_from_mean).ravel())
+        return value, np.concatenate([g_theta * unit, *g_n, g_rates.ravel() * _RATE_STEP, *g_pasts])
 
     start = np.concatenate([
         theta / unit, *(_noise_units(trial).ravel() for trial in n),
-        np.log(np.clip([o.history_rate for o in observations], *_RATES)).ravel() / _RATE_STEP,
+        np.log(np.clip([np.atleast_2d(o.history_rate)[0] for o in observations], *_RATES)).ravel() / _RATE_STEP,
+        *(_noise_units(v * per_hz).ravel() for v in varying),
     ])  # fmt: skip
     box = np.vstack([
         bounds / unit[:, None], *(_count_bounds(size, len(trial)) for trial in n),
-        np.tile(np.log(_RATES) / _RATE_STEP, (medians.size, 1)),
+        np.tile(np.log(_RATES) / _RATE_STEP, (medians.size, 1)), *(_count_bounds(size, len(v)) for v in varying),
     ])  # fmt: skip
     if hold_counts:
         box[space.n_free : edges[-1]] = start[space.n_free : edges[-1], None]
     ascent = _Ascent(objective, sum(len(trial) for trial in n))
     best, before, after = ascent.run(start, box, max_iter)
-    theta, counts, log_rates = apart(best)
-    observations = tuple(replace(o, history_rate=np.exp(r)) for o, r in zip(observations, log_rates, strict=True))
+    theta, counts, log_rates, pasts = apart(best)
+    observations = tuple(
+        replace(o, history_rate=history(r, x)) for o, r, x in zip(observations, log_rates, pasts, strict=True)
+    )
     return JointStep(
         np.clip(theta, bounds[:, 0], bounds[:, 1]), tuple(_counts(x) for x in counts), observations, before, after,
         ascent.n_evaluations,
     )  # fmt: skip
-
-
-def leave_room(bounds, space, bin_size, scheme):
-    """Euler's step needs tau_m > Δt: its bounds (log s) are moved to twice the bin, in place."""
-    if scheme == "euler":
-        for i, name in enumerate(space.names):
-            if name.startswith("tau_m"):
-                bounds[i, 0] = max(bounds[i, 0], np.log(2.0 * bin_size))
 
 
 class _Ascent:

@@ -1,0 +1,85 @@
+"""Ascent on the marginal likelihood: points, quadratics and steps on a small circuit."""
+
+import numpy as np
+import pytest
+import quantities as pq
+
+from neulvm_neo import Circuit, SpikeRecording, simulate_microscopic
+from neulvm_neo.binning import bin_recording
+from neulvm_neo.inference import ascent, posterior
+from neulvm_neo.inference.particles import log_likelihood
+from neulvm_neo.likelihood import Observation
+from neulvm_neo.parameters import ParameterSpace, parameters_of
+
+DT = 0.004
+CIRCUIT = Circuit([50], names=["E"], u_rest=12 * pq.mV, J=5 * pq.mV, t_ref=4 * pq.ms, free=("u_rest", "threshold"))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    run = simulate_microscopic(CIRCUIT, duration=2 * pq.s, bin_size=4 * pq.ms, n_recorded=4, random_state=1)
+    (counts,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), DT)
+    trials = tuple(
+        Observation.from_counts(part, np.zeros(4, dtype=int), 1, [10.0]) for part in (counts[:400], counts[400:])
+    )
+    return ascent.Problem(ParameterSpace(CIRCUIT), trials, np.array([[8.0], [12.0]]), DT, "second-order", 30, 1)
+
+
+def climbed(problem, theta, n_rounds, seed=0):
+    rng = np.random.default_rng(seed)
+    landscape = ascent.begin(problem, theta, ascent.draw_paths(problem, theta, rng)[1])
+    for child in rng.spawn(n_rounds):
+        landscape = ascent.look_around(problem, landscape, child)
+    return landscape
+
+
+def test_blocks_add_up_to_the_log_likelihood_and_the_gradient_is_its_slope(problem):
+    theta, h = problem.space.pack(parameters_of(CIRCUIT)), 0.3
+    points = [ascent.evaluate(problem, theta, child) for child in np.random.default_rng(0).spawn(60)]
+    for point in points[:3]:
+        assert point.value == pytest.approx(point.blocks.sum() + problem.space.log_prior(theta)[0])
+    slope = np.mean([point.gradient for point in points], axis=0)
+    error = np.std([point.gradient for point in points], axis=0) / np.sqrt(len(points))
+    for i in range(2):
+        ends = [
+            log_likelihood(
+                problem.space.unpack(theta + sign * h * np.eye(2)[i]), problem.observations, problem.histories,
+                bin_size=DT, rng=np.random.default_rng(9), n_particles=400,
+            )[0]
+            for sign in (1, -1)
+        ]  # fmt: skip
+        assert slope[i] == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=4 * error[i] + 0.5)
+
+
+def test_the_climb_ends_no_lower_than_the_truth_and_knows_how_high_it_is(problem):
+    start = problem.space.pack(parameters_of(CIRCUIT)._replace(u_rest=np.array([13.5])))
+    landscape = climbed(problem, start, 8)
+
+    def height(theta):
+        return log_likelihood(
+            problem.space.unpack(theta), problem.observations, problem.histories, bin_size=DT,
+            rng=np.random.default_rng(3), n_particles=400,
+        )[0] + problem.space.log_prior(theta)[0]  # fmt: skip
+
+    top = height(landscape.theta)
+    assert top > height(problem.space.pack(parameters_of(CIRCUIT))) - 0.5
+    assert landscape.value == pytest.approx(top, abs=1.0)
+    assert landscape.gain < 1.0 and landscape.gain_error < 1.0
+    found = posterior.uncertainty(landscape, problem.space)
+    assert np.all(found.lower < [12.0, 8.0]) and np.all(found.upper > [12.0, 8.0])
+
+
+def test_one_job_and_two_give_the_same_landscape(problem):
+    theta = problem.space.pack(parameters_of(CIRCUIT))
+    one, two = climbed(problem, theta, 1), climbed(problem._replace(n_jobs=2), theta, 1)
+    np.testing.assert_array_equal(one.theta, two.theta)
+    np.testing.assert_array_equal([p.value for p in one.points], [p.value for p in two.points])
+
+
+def test_points_come_in_pairs_about_the_current_maximum(problem):
+    theta = problem.space.pack(parameters_of(CIRCUIT))
+    begun = ascent.begin(problem, theta, ascent.draw_paths(problem, theta, np.random.default_rng(0))[1])
+    points = ascent.look_around(problem, begun, np.random.default_rng(1), n_points=6).points
+    for one, other in zip(points[::2], points[1::2], strict=True):
+        np.testing.assert_allclose((one.theta + other.theta) / 2, begun.theta, rtol=1e-9)
+        assert not np.allclose(one.theta, other.theta)
