@@ -10,6 +10,7 @@
 `PopulationClusterer`     units to populations
 `PopulationActivity`      rates of populations, simulated or inferred
 `FitResult`               all that a fit found
+`GoodnessOfFit`           what a fit explains of a recording, and what it does not
 ========================= ==============================================================================================
 
 Files are read and written by `neulvm_neo.io`, pictures drawn by `neulvm_neo.plotting`.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # what `__getattr__` does below, for editors and type checker
     from .circuit import Circuit as Circuit
     from .clustering import PopulationClusterer as PopulationClusterer
     from .estimator import NeuLVM as NeuLVM
+    from .goodness import GoodnessOfFit as GoodnessOfFit
     from .recording import SpikeRecording as SpikeRecording
     from .results import FitResult as FitResult
     from .results import PopulationActivity as PopulationActivity
@@ -42,6 +44,7 @@ _HOME_OF = {
     "Circuit": "circuit",
     "simulate_microscopic": "simulation",
     "simulate_mesoscopic": "simulation",
+    "GoodnessOfFit": "goodness",
     "NeuLVM": "estimator",
 }
 

@@ -19,6 +19,7 @@ from .binning import bin_size_in_seconds
 from .circuit import Circuit
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
+from .goodness import FEWEST_REPLICATES, goodness_of_fit
 from .inference import ascent, em, initialization, posterior
 from .likelihood import Observation
 from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 _NETWORK_OF = {"second-order": ("exact", 0.0002), "exponential": ("exact", np.inf), "euler": ("euler", np.inf)}
 _TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
 _MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
+_CORRELATION_WINDOW = 0.05  # s
 _LEVELS = ("mesoscopic", "microscopic")
 _CONSTANT_RATES = ("neurons", "populations")
 
@@ -357,6 +359,83 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         log_likelihood = float(sum(trial.log_increments.sum() for trial in inferred))
         return bits_per_spike(log_likelihood, counts, seen, self.labels_[own] if against == "populations" else None)
 
+    def goodness_of_fit(
+        self, X, *, trials=None, stimulus=None, n_replicates=100, correlation_window=None, random_state=0
+    ):
+        """What the fitted circuit explains of a recording, and what it does not.
+
+        Two questions. *Given the past*, do spikes come when the model expects them? From the probability of a spike in
+        the next bin, with the hidden activity integrated out by the particle filter, intervals between spikes are
+        rescaled so that they are uniform and independent if the model is right. *By itself*, does the model behave like
+        the recording? The fitted circuit is simulated neuron by neuron, as long as the data and with as many neurons
+        recorded, and compared in rates, regularity of intervals, power spectra and correlations.
+
+        Parameters
+        ----------
+        X, trials, stimulus
+            As in `transform`: the training data, or better, data that the fit has not seen.
+        n_replicates : int, default 100
+            Simulated recordings, at least 20. Each takes as long as `sample` does.
+        correlation_window : Quantity, time, optional
+            Windows in which spikes are counted for correlations between neurons; default 50 ms.
+        random_state : int, Generator, RandomState or None
+            Of the simulations, and of the times of spikes within their bins. None draws new ones every time.
+
+        Returns
+        -------
+        GoodnessOfFit
+            ``summary()`` is a text, ``failures`` the sentences in it that say what is not explained, and
+            `neulvm_neo.goodness_figure.plot_goodness_of_fit` draws it.
+
+        Notes
+        -----
+        Neurons that belong to no population are left out. Parameters are the fitted ones, without their uncertainty, so
+        that bands are narrower than those of a full posterior. Simulations start from a settled state: where trials
+        begin far from one, rates and slow fluctuations may differ for this reason. In the training data all checks
+        are a little too lenient, because the parameters were fitted to them.
+
+        References
+        ----------
+        Brown et al., Neural Comput 2002 (time rescaling). Haslinger, Pipa, Brown, Neural Comput 2010 (in bins). Gelman,
+        Meng, Stern, Stat Sin 1996 (posterior-predictive checks).
+
+        Examples
+        --------
+        >>> import quantities as pq
+        >>> from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
+        >>> circuit = Circuit([100], names=["E"], u_rest=12 * pq.mV, free=("u_rest",))
+        >>> recording = simulate_microscopic(circuit, duration=1 * pq.s, n_recorded=3, random_state=1).spiketrains
+        >>> model = NeuLVM(circuit, labels="population", n_init=1, max_iter=8, tol=50, n_particles=20, random_state=1)
+        >>> found = model.fit(recording).goodness_of_fit(recording, n_replicates=20)
+        >>> found.neurons.n_spikes.size, found.replicates.rates.shape
+        (3, (20, 3))
+        """
+        if not isinstance(n_replicates, (int, np.integer)) or n_replicates < FEWEST_REPLICATES:
+            raise ValueError(
+                f"n_replicates is {n_replicates!r}; expected a whole number of {FEWEST_REPLICATES} or more."
+            )
+        window = _CORRELATION_WINDOW
+        if correlation_window is not None:
+            window = units.positive_seconds(correlation_window, "correlation_window")
+        data, inferred = self._infer(X, trials, stimulus, method="smc")
+        own = self.labels_ >= 0
+        counts = [trial[:, own] for trial in data.counts]
+        drives = [units.millivolts(drive) for drive in stimuli_of(stimulus, data, self.circuit_, self._bin_size)]
+
+        def simulate(rng):
+            return [
+                self._network(len(trial), drive, rng)[0][:, own] for trial, drive in zip(counts, drives, strict=True)
+            ]
+
+        return goodness_of_fit(
+            counts, [trial.predicted for trial in inferred],
+            float(sum(trial.log_increments.sum() for trial in inferred)), self.labels_[own], simulate,
+            names=self.circuit_.names,
+            neuron_ids=tuple(name for name, is_own in zip(self.result_.neuron_ids, own, strict=True) if is_own),
+            bin_size=self._bin_size, correlation_window=window, n_replicates=n_replicates,
+            rng=generator_from(random_state), n_jobs=self.n_jobs, verbose=self.verbose,
+        )  # fmt: skip
+
     def sample(self, n_samples=1, random_state=None):
         """Draw a recording like the training data from the fitted circuit.
 
@@ -380,19 +459,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         if not (isinstance(n_samples, (int, np.integer)) and n_samples >= 1):
             raise ValueError(f"n_samples is {n_samples!r}; expected a whole number of bins, at least 1.")
-        bin_size = self._bin_size
-        integration, longest_step = _NETWORK_OF[self.scheme]
-        run = simulate_microscopic(
-            self.circuit_, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size),
-            time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)),
-            integration=integration, n_recorded=self.result_.n_recorded, random_state=random_state,
-        )  # fmt: skip
-        X = np.zeros((n_samples, self.n_features_in_))
-        columns = np.argsort(np.where(self.labels_ < 0, len(self.circuit_.names), self.labels_), kind="stable")
-        for column, train in zip(columns[: len(run.spiketrains)], run.spiketrains, strict=True):
-            times, _, _ = units.spike_train_times(train)
-            X[np.floor(times / bin_size).astype(int), column] = 1.0
-        return X, run.activity
+        return self._network(n_samples, None, random_state)
 
     def simulate(self, duration, stimulus=None, *, level="mesoscopic", n_trials=1, random_state=None):
         """Let the fitted circuit run by itself.
@@ -627,6 +694,22 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         self.n_features_in_ = len(result.labels)
         if state["feature_names"]:
             self.feature_names_in_ = np.array(state["feature_names"], dtype=object)
+
+    def _network(self, n_samples, stimulus, random_state):
+        """(spikes, activity), see `sample`, of the spiking network that the model's time step stands for."""
+        bin_size = self._bin_size
+        integration, longest_step = _NETWORK_OF[self.scheme]
+        run = simulate_microscopic(
+            self.circuit_, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size),
+            stimulus=stimulus, time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)),
+            integration=integration, n_recorded=self.result_.n_recorded, random_state=random_state,
+        )  # fmt: skip
+        X = np.zeros((n_samples, self.n_features_in_))
+        columns = np.argsort(np.where(self.labels_ < 0, len(self.circuit_.names), self.labels_), kind="stable")
+        for column, train in zip(columns[: len(run.spiketrains)], run.spiketrains, strict=True):
+            times, _, _ = units.spike_train_times(train)
+            X[np.floor(times / bin_size).astype(int), column] = 1.0
+        return X, run.activity
 
     def _activity(self, X, trials, stimulus):
         data, inferred = self._infer(X, trials, stimulus, method=self.method)

@@ -142,8 +142,7 @@ def posterior(parameters, observation, histories, *, rng, n_particles, n_runs=2,
     Returns
     -------
     FilterResult
-        Averages over the passes, each weighted by its estimate of p(y | θ); the increments are those of the pass with
-        the highest likelihood, shifted so that they sum to the log of the mean likelihood.
+        Averages over the passes, each weighted by its estimate of p(y | θ).
     error : float
         Standard error of the log-likelihood, in nats.
     collapsed : bool
@@ -163,11 +162,14 @@ def posterior(parameters, observation, histories, *, rng, n_particles, n_runs=2,
     best = passes[int(np.argmax(logs))]
     mean = _weighted(weights, [one.n for one in passes])
     square = _weighted(weights, [one.n_std**2 + one.n**2 for one in passes])
-    value = np.logaddexp.reduce(logs) - np.log(n_runs)
+    # up to a bin, passes count by their likelihood so far: then the increments sum to the log of the mean likelihood
+    so_far = np.cumsum([np.concatenate([[0.0], one.log_increments]) for one in passes], axis=1)
+    together = np.logaddexp.reduce(so_far, axis=0)
+    counts_for = np.exp(so_far - together)[:, :-1]
     averaged = dataclasses.replace(
         best,
-        log_increments=best.log_increments + (value - best.log_likelihood) / len(best.log_increments),
-        predicted=_weighted(weights, [one.predicted for one in passes]),
+        log_increments=np.diff(together),
+        predicted=np.einsum("rt,rti->ti", counts_for, np.array([one.predicted for one in passes])),
         n=mean,
         n_std=np.sqrt(np.maximum(square - mean**2, 0.0)),
         n_lower=_weighted(weights, [one.n_lower for one in passes]),
