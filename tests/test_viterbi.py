@@ -297,7 +297,7 @@ def test_couplings_are_recovered_from_far_away(couplings):
     seed = int(run.stdout[:8], 16) if run.returncode == 0 else 20221128
     sets = connectivity.data_sets(seed, couplings)
     found = [
-        connectivity.fitted_coupling(data_set, seed=i, method="viterbi", n_init=3, max_iter=5, n_particles=10)[0]
+        connectivity.fitted_coupling(data_set, seed=i, method="viterbi", n_init=3, max_iter=5, n_particles=10).J
         for i, data_set in enumerate(sets)
     ]
     assert connectivity.summary([data_set.J for data_set in sets], found)["pearson_r"] >= 0.85

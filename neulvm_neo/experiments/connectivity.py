@@ -7,6 +7,7 @@ import numpy as np
 import quantities as pq
 from sklearn.exceptions import ConvergenceWarning
 
+from ..parameters import parameters_of
 from .circuits import single_population
 
 # The protocol: couplings (mV), data sets of each, neurons recorded, initial rate (Hz), duration (s), bin and step (ms).
@@ -19,6 +20,7 @@ BIN_SIZE = 1.0 * pq.ms
 BETWEEN = (59.5, 60.5, 61.5, 62.5, 63.5, 64.5)  # couplings (mV) that the paper did not try
 # Couplings (mV) that fits start from, all far from the true ones.
 STARTS = ((10.0, 30.0), (90.0, 110.0))
+PRIOR = (10.0, 110.0)  # mV
 
 
 class DataSet(NamedTuple):
@@ -27,6 +29,21 @@ class DataSet(NamedTuple):
     counts: np.ndarray
     n: np.ndarray
     J: float
+
+
+class FittedCoupling(NamedTuple):
+    """Ĵ and the ends of its 90 % interval (mV), how well the activity is inferred, and how the fit ended.
+
+    r is the Pearson correlation of inferred and true activity in bins of 1 ms, `band` the share of bins whose true
+    count lies in the 90 % band; without intervals and bands they are NaN.
+    """
+
+    J: float
+    lower: float
+    upper: float
+    r: float
+    band: float
+    status: str
 
 
 def data_sets(seed, couplings=COUPLINGS, n_each=N_DATA_SETS, n_recorded=N_RECORDED):
@@ -58,7 +75,7 @@ def data_sets(seed, couplings=COUPLINGS, n_each=N_DATA_SETS, n_recorded=N_RECORD
     sets = []
     for J, child in zip(couplings, np.random.SeedSequence(seed).spawn(len(couplings)), strict=True):
         rng = np.random.default_rng(child)
-        sets += _samples_of_one_network(float(J), n_each, n_recorded, rng)
+        sets += samples_of_one_network(float(J), n_each, n_recorded, rng, initial_rate=INITIAL_RATE)
     return sets
 
 
@@ -73,7 +90,9 @@ def random_start(rng):
 
 
 def fitted_coupling(data_set, *, seed, method, **settings):
-    """Ĵ (mV) of one data set, everything but J being given; every start is a `random_start`.
+    """Ĵ (mV) of one data set, everything but J being given.
+
+    With "smc" J is uniform in `PRIOR` beforehand; with the others every start is a `random_start`.
 
     Parameters
     ----------
@@ -84,17 +103,16 @@ def fitted_coupling(data_set, *, seed, method, **settings):
 
     Returns
     -------
-    J : float
-        mV.
-    r : float
-        Pearson correlation of inferred and true activity in bins of 1 ms.
+    FittedCoupling
     """
     from ..estimator import NeuLVM
 
     circuit = single_population()
+    given = parameters_of(circuit)
 
     def start(rng, *_):
-        return circuit.replace(J=random_start(rng) * pq.mV)
+        J = rng.uniform(*PRIOR) if method == "smc" else random_start(rng)
+        return given._replace(J=np.full((1, 1), J))
 
     model = NeuLVM(
         circuit, labels=np.zeros(data_set.counts.shape[1], dtype=int), bin_size=BIN_SIZE, scheme="euler", method=method,
@@ -103,7 +121,18 @@ def fitted_coupling(data_set, *, seed, method, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(data_set.counts)
-    return float(model.J_[0, 0].magnitude), float(np.corrcoef(model.activity_[:, 0], data_set.n[:, 0])[0, 1])
+    found, (activity,) = model.result_.uncertainty, model.result_.activities
+    inside = np.nan
+    if activity.n_lower is not None:
+        inside = float(np.mean((data_set.n >= activity.n_lower) & (data_set.n <= activity.n_upper)))
+    return FittedCoupling(
+        float(model.J_[0, 0].magnitude),
+        np.nan if found is None else float(found.lower[0]),
+        np.nan if found is None else float(found.upper[0]),
+        float(np.corrcoef(model.activity_[:, 0], data_set.n[:, 0])[0, 1]),
+        inside,
+        model.result_.status,
+    )
 
 
 def summary(true, fitted):
@@ -123,7 +152,8 @@ def summary(true, fitted):
     }
 
 
-def _samples_of_one_network(J, n_each, n_recorded, rng):
+def samples_of_one_network(J, n_each, n_recorded, rng, **start):
+    """Data sets of one simulation, whose `start` is as of `simulate_microscopic`."""
     from ..binning import bin_recording
     from ..recording import SpikeRecording
     from ..simulation import simulate_microscopic
@@ -131,7 +161,7 @@ def _samples_of_one_network(J, n_each, n_recorded, rng):
     circuit = single_population(J * pq.mV)
     run = simulate_microscopic(
         circuit, duration=DURATION, bin_size=BIN_SIZE, time_step=BIN_SIZE, integration="euler",
-        n_recorded=int(circuit.n_neurons[0]), initial_rate=INITIAL_RATE, random_state=rng,
+        n_recorded=int(circuit.n_neurons[0]), random_state=rng, **start,
     )  # fmt: skip
     (spikes,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), float(BIN_SIZE.rescale(pq.s)))
     order = [rng.permutation(spikes.shape[1]) for _ in range(-(-n_each * n_recorded // spikes.shape[1]))]

@@ -17,6 +17,7 @@ from .liu_west import liu_west
 MOST_FREE = 2
 WIDE_PASSES, NARROW_PASSES = 3, 2
 MORE_PARTICLES = 10  # than filters at fixed parameters have
+MOST_DRAWS = 2000  # from the prior; more particles are spread between them
 # Passes whose log evidence is this far below the best (nats) have collapsed. Narrow passes start this many standard
 # deviations wide.
 COLLAPSED, REOPENED = 10.0, 3.0
@@ -67,7 +68,10 @@ def search(
     children = rng.spawn(n_wide + min(NARROW_PASSES, max_iter - n_wide))
 
     def wide(child):
-        return np.array([draw(child) for _ in range(particles.MORE_EARLY * n_particles)])
+        drawn = np.array([draw(child) for _ in range(min(n_particles, MOST_DRAWS))])
+        theta = drawn[np.arange(particles.MORE_EARLY * n_particles) % len(drawn)]
+        theta = theta + len(drawn) ** -0.2 * drawn.std(axis=0) * child.standard_normal(theta.shape)
+        return np.clip(theta, space.bounds[:, 0], space.bounds[:, 1])
 
     def narrow(child):
         size = particles.MORE_EARLY * n_particles
