@@ -49,24 +49,32 @@ def uncertainty(landscape, space, theta=None, level=BAND_LEVEL):
     theta = landscape.theta if theta is None else np.asarray(theta, dtype=float)
     covariance, inflation = _covariance(landscape, space)
     of = landscape.coordinates
-    rng = np.random.default_rng(0)  # the same landscape, the same intervals
-    away = rng.multivariate_normal(np.zeros(len(theta)), covariance, size=N_SAMPLES // 2, method="eigh")
     centre = of.straight(theta)
-    samples = np.array([of.bent(centre + x) for x in (*away, *-away)])
-    inside = np.all((samples >= space.bounds[:, 0]) & (samples <= space.bounds[:, 1]), axis=1)
-    # what the bounds exclude is not possible; unless that is nearly everything, as for estimates in several corners
-    samples = samples[inside] if inside.mean() > LEAST_INSIDE else np.clip(samples, *space.bounds.T)
-    lower, upper = np.quantile(samples, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    spread = np.atleast_2d(np.cov(samples.T))
+    samples = np.array([of.bent(centre + x) for x in _pairs(covariance)])
     method = (
         f"sandwich of curvature and block gradients from {len(landscape.points)} particle filters; "
         f"{inflation:.2f} times as wide as by the curvature alone"
     )
-    left_open = _undetermined(theta, spread, space, level)
-    lower, upper = space.values(np.minimum(lower, theta)), space.values(np.maximum(upper, theta))
-    return Uncertainty(
-        space.names, space.units, space.values(theta), lower, upper, level, theta, spread, left_open, method, samples
-    )
+    return _of_samples(theta, samples, space, method, level)
+
+
+def of_covariance(theta, covariance, space, method, level=BAND_LEVEL):
+    """Intervals of all free values from a covariance of θ, however it came about.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray, shape (n_free,)
+    covariance : numpy.ndarray, shape (n_free, n_free)
+    space : ParameterSpace
+    method : str
+        How, in words.
+    level : float
+
+    Returns
+    -------
+    Uncertainty
+    """
+    return _of_samples(theta, theta + _pairs(covariance), space, method, level)
 
 
 def explore(problem, theta, rng, n_rounds=4):
@@ -123,6 +131,27 @@ def interval(function, found, circuit):
     lower, upper = np.quantile(values, [0.5 - found.level / 2, 0.5 + found.level / 2], axis=0)
     estimate = function(space.unpack(found.theta))
     return np.asarray(estimate, dtype=float), lower, upper
+
+
+def _pairs(covariance):
+    """Gaussian steps and their opposites (N_SAMPLES, n_free); the same covariance, the same steps."""
+    rng = np.random.default_rng(0)
+    steps = rng.multivariate_normal(np.zeros(len(covariance)), covariance, size=N_SAMPLES // 2, method="eigh")
+    return np.concatenate([steps, -steps])
+
+
+def _of_samples(theta, samples, space, method, level):
+    low, high = space.bounds.T
+    inside = np.all((samples >= low) & (samples <= high), axis=1)
+    # what the bounds exclude is not possible; unless that is nearly everything, as for estimates in several corners
+    samples = samples[inside] if inside.mean() > LEAST_INSIDE else np.clip(samples, low, high)
+    lower, upper = np.quantile(samples, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    lower, upper = space.values(np.minimum(lower, theta)), space.values(np.maximum(upper, theta))
+    spread = np.atleast_2d(np.cov(samples.T))
+    left_open = _undetermined(theta, spread, space, level)
+    return Uncertainty(
+        space.names, space.units, space.values(theta), lower, upper, level, theta, spread, left_open, method, samples
+    )
 
 
 def _covariance(landscape, space):
