@@ -90,12 +90,12 @@ class Circuit:
         is a name that is not listed.
     spread : dict of str to s.d., optional
         How far the values of different populations lie apart, before the data are seen: populations resemble each other
-        unless the data say otherwise. Quantities for ``"u_rest"`` and ``"threshold"``; for ``"tau_m"`` and
-        ``"tau_syn"`` a number, the s.d. of the logarithm, so that 0.3 is 30 %. Values are Gaussian about a common mean,
-        which is unknown, so that only differences cost anything; a name that is not listed, or an infinite s.d., leaves
-        the populations independent of each other, ``{}`` all of them. Default 0.3, 1 mV and 1 mV for tau_m, u_rest and
-        threshold. Without it a short recording in which the activity hardly changes is explained as well by
-        different neurons without couplings as by similar ones with couplings.
+        unless the data say otherwise. Quantities for ``"u_rest"``, ``"threshold"`` and ``"J"`` (the free couplings from
+        sources of the same known sign); for ``"tau_m"`` and ``"tau_syn"`` a number, the s.d. of the logarithm, so that
+        0.3 is 30 %. Values are Gaussian about a common mean, which is unknown, so that only differences cost anything;
+        a name that is not listed, or an infinite s.d., leaves the values independent of each other, ``{}`` all of them.
+        Default 0.3, 1 mV and 1 mV for tau_m, u_rest and threshold. Without it a short recording in which the activity
+        hardly changes is explained as well by different neurons without couplings as by similar ones with couplings.
     resistance : Quantity, MΩ, scalar or (n_populations,), optional
         Membrane resistance; needed only for stimuli given as currents.
 
@@ -469,10 +469,6 @@ def _spread(given):
     out = {}
     for name, x in _items(given, "spread"):
         what = f"spread[{name!r}]"
-        if name == "J":
-            raise ValueError(
-                f"{what}: couplings have no common mean; expected names out of {', '.join(FREE_NAMES[1:])}."
-            )
         if name in _RELATIVE:
             if isinstance(x, bool) or not isinstance(x, numbers.Real):
                 raise TypeError(f"{what} is {x!r}; expected a number, the s.d. of the logarithm, like 0.3.")

@@ -302,9 +302,11 @@ class ParameterSpace:
         """Precision in θ of differences between populations (`Circuit.spread`), (n_free, n_free); θ is in s and mV."""
         precision = np.zeros((self.n_free, self.n_free))
         for name, spread in self.circuit.spread.items():
-            own = np.flatnonzero([name == of for of, _ in self._first])  # tied values are one
-            if own.size > 1:
-                precision[np.ix_(own, own)] = (np.eye(own.size) - 1.0 / own.size) / float(spread) ** 2
+            named = np.array([name == of for of, _ in self._first], dtype=bool)  # tied values are one
+            groups = [named & (self._sign == sign) for sign in (1, -1)] if name == "J" else [named]
+            for own in map(np.flatnonzero, groups):
+                if own.size > 1:
+                    precision[np.ix_(own, own)] = (np.eye(own.size) - 1.0 / own.size) / float(spread) ** 2
         return precision
 
     def _first_entries(self, parameters):

@@ -97,7 +97,7 @@ def data_quality(recording, refractory_period=REFRACTORY):
     --------
     >>> import neo
     >>> from neulvm_neo import SpikeRecording
-    >>> trains = [neo.SpikeTrain([0.1, 0.1, 0.1015, 0.5], units="s", t_stop=1.0), neo.SpikeTrain([], "s", t_stop=1.0)]
+    >>> trains = [neo.SpikeTrain(times, units="s", t_stop=1.0) for times in ([0.1, 0.1, 0.1015, 0.5], [])]
     >>> quality = data_quality(SpikeRecording.from_neo(trains))
     >>> quality.n_short.tolist(), quality.n_duplicates.tolist(), quality.silent
     ([2, 0], [1, 0], ('1',))

@@ -132,6 +132,8 @@ class Uncertainty:
         What the data leave open, one sentence for each direction.
     method : str
         How the intervals came about.
+    samples : numpy.ndarray, shape (n_samples, n_free), optional
+        Values of `theta` as probable as the intervals say, also where a Gaussian in `theta` would not do.
     """
 
     names: tuple
@@ -144,6 +146,7 @@ class Uncertainty:
     covariance: np.ndarray
     undetermined: tuple = ()
     method: str = ""
+    samples: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,19 +2,23 @@
 
 Prints one JSON object per file: "refused", "as it was" (every unit has its spikes), "told" (a warning names what was
 left out), "index" (a wrong border between two units, of which a file cannot know: the spikes are all there), or what
-went wrong.
+went wrong; "HDF5" where the library never returns or crashes, which nothing in this process could prevent.
 """
 
 import json
 import os
 import random
+import signal
 import sys
+import time
 import warnings
 
 import numpy as np
 from neulvm_neo.io import NWBReadError, read_nwb
 
 from .io_samples import make_nwb
+
+_PATIENCE = 20.0  # s
 
 
 def counts(block):
@@ -64,11 +68,30 @@ def main(folder, seed, n):
     path = os.path.join(folder, "damaged.nwb")
     content = open(make_nwb(os.path.join(folder, "good.nwb"), spikes, [[[0.0, 10.0]]] * 4), "rb").read()
     right = [len(train) for train in spikes]
+    outcome(os.path.join(folder, "good.nwb"), right)  # loads the libraries before the first fork
     useful = _useful(content, spikes)
     for i in range(int(n)):
         with open(path, "wb") as file:
             file.write(damaged(content, rng) if i % 2 else _damaged_there(content, useful, rng))
-        print(json.dumps(outcome(path, right)), flush=True)
+        child = os.fork()
+        if child == 0:
+            print(json.dumps(outcome(path, right)), flush=True)
+            os._exit(0)
+        if not _ends_well(child):
+            print(json.dumps({"what": "HDF5"}), flush=True)
+
+
+def _ends_well(child):
+    """Whether a child ends by itself and without a signal; one that hangs is killed."""
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
 
 
 def _useful(content, spikes):

@@ -185,7 +185,6 @@ def mV(x):
         (dict(bounds={"J": (mV(0), mV(50))}, signs=[0, -1]), r"J\['P1', 'P2'\].*room for the sign"),
         (dict(J=mV(501)), "J.*within bounds"),
         (dict(prior={"delay": (1 * pq.ms, 1 * pq.ms)}), "prior names 'delay'"),
-        (dict(spread={"J": mV(1)}), r"spread\['J'\]: couplings have no common mean"),
         (dict(spread={"t_ref": 1 * pq.ms}), "spread names 't_ref'"),
         (dict(spread={"tau_m": 5 * pq.ms}), r"TypeError: spread\['tau_m'\] is .*number"),
         (dict(spread={"u_rest": 2.5}), r"TypeError: spread\['u_rest'\] has no unit"),

@@ -245,6 +245,9 @@ def test_fit_clusters_units_into_the_populations_of_a_given_circuit(recording, t
     assert cli.main([str(a) for a in arguments]) == 0
     out = capsys.readouterr().out
     assert "bits per spike" in out and "J (mV)" in out
+    (segment,) = neulvm_neo.io.read_nwb(tmp_path / "out.nwb").segments
+    distances = [train.annotations["neulvm_distance"] for train in segment.spiketrains]
+    assert neulvm_neo.io.read_fit(tmp_path / "out.nwb").distances.shape == (25, 3) and 0 < np.nanmean(distances) < 1.2
 
 
 def test_what_cannot_be_done_is_told_in_one_sentence(recording, fitted, tmp_path, capsys):

@@ -198,6 +198,16 @@ def test_differences_between_populations_cost_what_their_spread_says_and_a_commo
     assert numeric == pytest.approx(gradient @ direction, rel=1e-6)
 
 
+def test_couplings_resemble_those_of_sources_of_the_same_known_sign_only_and_only_if_asked():
+    J = [[3.0, 5.0, -9.0, 4.0]] * 4 * pq.mV
+    columns = {"J": [["a", "b", "c", "d"]] * 4}
+    circuit = Circuit([10] * 4, J=J, ties=columns, signs=[1, 1, -1, 0], free="J", spread={"J": 0.5 * pq.mV})
+    space = ParameterSpace(circuit)
+    theta = space.pack(parameters_of(circuit))
+    assert space.log_prior(theta)[0] == pytest.approx(-0.5 * (1.0 + 1.0) / 0.25)
+    assert ParameterSpace(circuit.replace(spread=None)).log_prior(theta)[0] == 0.0
+
+
 def test_the_precision_of_the_prior_is_the_slope_of_its_gradient():
     space = ParameterSpace(tied_circuit(spread=None, prior={"u_rest": (0 * pq.mV, 30 * pq.mV)}))
     theta, direction = space.draw(np.random.default_rng(7)), np.random.default_rng(8).normal(size=space.n_free)

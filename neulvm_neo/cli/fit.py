@@ -48,7 +48,7 @@ def run(args):
     recording = SpikeRecording.from_neo(block)
     print(f"{args.input}: {units_of(recording)}")
     bin_size = _bin_size(args.bin_size, recording)
-    labels, circuit = _populations(args, block, recording, bin_size)
+    labels, circuit, distances = _populations(args, block, recording, bin_size)
     effort = _effort(args, preparation.n_bins(recording, bin_size))
     members = ", ".join(f"{name} {labels.count(k)}" for k, name in enumerate(circuit.names))
     left_out = f"; {labels.count(-1)} left out" if -1 in labels else ""
@@ -64,7 +64,7 @@ def run(args):
         circuit, labels=labels, bin_size=bin_size, **effort._asdict(), random_state=args.seed, n_jobs=args.jobs,
         verbose=progress(),
     ).fit(block)  # fmt: skip
-    result = model.result_
+    result = model.result_ if distances is None else model.result_.with_distances(distances)
     io.annotate_nwb(args.input, args.out, result, overwrite=args.overwrite)
 
     fitted = [i for i, k in enumerate(labels) if k >= 0]
@@ -105,13 +105,14 @@ def run(args):
 
 
 def _populations(args, block, recording, bin_size):
-    """(index into circuit.names for every unit, -1 if left out; circuit), and says where they come from."""
+    """(index into circuit.names for every unit, -1 if left out; circuit; distances between units or None); says why."""
     from ..circuit import Circuit
     from ..experiments import preparation
 
     circuit = None if args.circuit is None else preparation.circuit_named(args.circuit)
+    distances = None
     if args.populations.isdecimal():
-        labels, names = _clustered(args, block)
+        labels, names, distances = _clustered(args, block)
         if circuit is not None:
             if circuit.n_populations != len(names):
                 raise ValueError(
@@ -130,7 +131,7 @@ def _populations(args, block, recording, bin_size):
             f"circuit: the default one, {circuit.n_neurons[0]} neurons per population (assumed; --population-size), "
             f"no couplings known, refractory period {milliseconds(t_ref)} ({why})"
         )
-    return labels, circuit
+    return labels, circuit, distances
 
 
 def _clustered(args, block):
@@ -141,7 +142,7 @@ def _clustered(args, block):
         raise ValueError("--populations is 0; give a number of at least 1, or a column of the units table.")
     clusterer = PopulationClusterer(n_populations, random_state=args.seed).fit(block)
     print(clustering_in_words(clusterer, n_populations))
-    return clusterer.labels_.tolist(), [f"P{k + 1}" for k in range(n_populations)]
+    return clusterer.labels_.tolist(), [f"P{k + 1}" for k in range(n_populations)], clusterer.distances_
 
 
 def _bin_size(given, recording):

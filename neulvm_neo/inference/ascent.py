@@ -4,7 +4,8 @@ EM never sees the function that it maximises, and slows down where little is obs
 views of log p(y | θ) at its own θ: the estimate itself, and by Fisher's identity [1]_ the gradient of log p(y, n | θ)
 along a path n that it drew. Directions that the data determine well show in the gradients, the others in the values.
 Points come in pairs about the current θ, spread as widely as the likelihood is, and all of them, old and new, enter one
-quadratic (`surrogate`), whose maximum is the next θ. Its curvature is the observed information.
+quadratic (`surrogate`), whose maximum is the next θ. Its curvature is the observed information. All that happens in
+coordinates φ that straighten the ridges of the likelihood (`coordinates`).
 
 .. [1] Cappé, Moulines, Rydén, Inference in Hidden Markov Models, Springer 2005, section 10.1.
 """
@@ -17,6 +18,7 @@ import joblib
 import numpy as np
 
 from ..likelihood import joint
+from .coordinates import DriveCoordinates
 from .m_step import curvature, m_step
 from .particles import particle_filter
 from .surrogate import fit_quadratic, maximise_in_box, positive
@@ -61,11 +63,11 @@ class Landscape(NamedTuple):
     value: float  # there
     gain: float  # that the last step to it was worth, in nats, according to the quadratic
     gain_error: float  # how much of that is chance
-    information: np.ndarray  # curvature of -(log p + log prior), raised to what is explored
-    curvature: np.ndarray  # as estimated, in units of `unit`
-    theta_covariance: np.ndarray  # of the maximiser, by chance of the filters
+    curvature: np.ndarray  # of -(log p + log prior), in units of `unit`
+    error: np.ndarray  # covariance of the maximiser by chance of the filters, in units of `unit`
     value_sd: float  # of one estimate of log p
-    unit: np.ndarray  # columns: steps of θ in which the curvature would be 1 if the activity were known
+    unit: np.ndarray  # columns: steps of φ in which the curvature would be 1 if the activity were known
+    coordinates: DriveCoordinates  # φ of θ
     points: tuple
     weights: np.ndarray  # of the points in the quadratic, 1 at the top
 
@@ -82,11 +84,13 @@ def begin(problem, theta, paths, *, density="others"):
     """
     settings = {"bin_size": problem.bin_size, "scheme": problem.scheme, "density": density, "n_jobs": problem.n_jobs}
     top = m_step(theta, problem.space, paths, **settings).theta
-    unit = _units_of(curvature(top, problem.space, paths, **settings))
-    information = np.linalg.inv(unit @ unit.T)
+    coordinates = DriveCoordinates(problem.space, problem.histories.mean(axis=0))
+    # at a maximum, where gradients vanish, second derivatives follow the coordinates like a matrix
+    back = np.linalg.inv(coordinates.slope(top))
+    unit = _units_of(back.T @ curvature(top, problem.space, paths, **settings) @ back)
     d = len(theta)
     return Landscape(
-        top, -np.inf, np.inf, np.inf, information, np.eye(d), np.zeros((d, d)), np.nan, unit, (), np.zeros(0)
+        top, -np.inf, np.inf, np.inf, np.eye(d), np.zeros((d, d)), np.nan, unit, coordinates, (), np.zeros(0)
     )
 
 
@@ -116,30 +120,44 @@ def look_around(problem, landscape, rng, n_points=None):
 
 def settle(space, landscape):
     """The maximum of the quadratic through the points of a landscape, from where it was found last."""
-    points, unit, centre = landscape.points, landscape.unit, landscape.theta
-    if not points:
+    if not landscape.points:
         return landscape
-    inverse = np.linalg.inv(unit)
-    x = np.array([p.theta - centre for p in points]) @ inverse.T
-    fit = fit_quadratic(x, np.array([p.value for p in points]), np.array([p.gradient for p in points]) @ unit)
+    unit, centre, straight = landscape.unit, landscape.theta, landscape.coordinates.straight
+    x, gradients = positions(landscape)
+    fit = fit_quadratic(x, np.array([p.value for p in landscape.points]), gradients)
     C = positive(fit.curvature, LEAST_CURVATURE)
-    information = inverse.T @ C @ inverse
-    step = maximise_in_box(inverse.T @ fit.gradient, information, *(space.bounds.T - centre))
-    step *= min(1.0, LARGEST_STEP / max(np.sqrt(step @ information @ step), 1e-12))
-    moved = inverse @ step
-    gain = float(fit.gradient @ moved - 0.5 * moved @ C @ moved)
-    by_chance = np.linalg.solve(C, np.linalg.solve(C, fit.gradient_covariance).T)
+    step = np.linalg.solve(C, fit.gradient)
+    step *= min(1.0, LARGEST_STEP / max(np.sqrt(step @ C @ step), 1e-12))
+    theta = landscape.coordinates.bent(straight(centre) + unit @ step)
+    low, high = space.bounds.T
+    if np.any((theta < low) | (theta > high)):
+        # along the edge of the box, where coordinates are taken for straight
+        into = np.linalg.solve(unit, landscape.coordinates.slope(centre))
+        information = into.T @ C @ into
+        move = maximise_in_box(into.T @ fit.gradient, information, low - centre, high - centre)
+        theta = np.clip(centre + move * min(1.0, LARGEST_STEP / np.sqrt(move @ information @ move)), low, high)
+        step = np.linalg.solve(unit, straight(theta) - straight(centre))
+    gain = float(fit.gradient @ step - 0.5 * step @ C @ step)
+    error = np.linalg.solve(C, np.linalg.solve(C, fit.gradient_covariance).T)
     return landscape._replace(
-        theta=np.clip(centre + step, *space.bounds.T),
+        theta=theta,
         value=fit.value + gain,
         gain=gain,
-        gain_error=0.5 * float(np.trace(C @ by_chance)),
-        information=information,
+        gain_error=0.5 * float(np.trace(C @ error)),
         curvature=fit.curvature,
-        theta_covariance=unit @ by_chance @ unit.T,
+        error=error,
         value_sd=fit.value_sd,
         weights=fit.weights,
     )
+
+
+def positions(landscape):
+    """Points relative to the maximum and their gradients, both (n_points, n_free), in units of `unit`."""
+    unit, of = landscape.unit, landscape.coordinates
+    thetas = [p.theta for p in landscape.points]
+    x = np.linalg.solve(unit, np.array([of.straight(theta) - of.straight(landscape.theta) for theta in thetas]).T).T
+    slopes = [np.linalg.solve(of.slope(p.theta).T, p.gradient) for p in landscape.points]
+    return x, np.array(slopes) @ unit
 
 
 def evaluate(problem, theta, rng):
@@ -209,13 +227,14 @@ def _units_of(information):
 
 
 def _pairs_about(space, landscape, n_points, rng):
-    """θ + x and θ - x for Gaussian x as wide as the likelihood; the same random numbers serve both of a pair."""
-    values, vectors = np.linalg.eigh(landscape.unit.T @ landscape.information @ landscape.unit)
+    """φ + x and φ - x for Gaussian x as wide as the likelihood; the same random numbers serve both of a pair."""
+    values, vectors = np.linalg.eigh(positive(landscape.curvature, LEAST_CURVATURE))
     step = landscape.unit @ (vectors / np.sqrt(values))
+    of = landscape.coordinates
     thetas, seeds = [], []
     for child in rng.spawn((n_points + 1) // 2):
         x = step @ child.standard_normal(space.n_free)
         for sign in (1.0, -1.0):
-            thetas.append(np.clip(landscape.theta + sign * x, *space.bounds.T))
+            thetas.append(np.clip(of.bent(of.straight(landscape.theta) + sign * x), *space.bounds.T))
             seeds.append(copy.deepcopy(child))
     return thetas[:n_points], seeds[:n_points]

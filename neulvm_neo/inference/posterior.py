@@ -1,6 +1,7 @@
 """How well a recording determines the free values of a circuit: intervals, and what it leaves open, in words.
 
-Around its maximum the likelihood times prior is taken for Gaussian in θ. Its curvature H (`ascent`) says how wide it is
+Around its maximum the likelihood times prior is taken for Gaussian in the coordinates φ of the ascent, in which its
+ridges are straight. Its curvature H (`ascent`) says how wide it is
 if the model is right. The mesoscopic model is an approximation, though: it is the shares of stretches of time in the
 gradient that say how much the maximum would move on another recording, whatever generated it. The covariance is the
 sandwich H⁻¹ (V + P) H⁻¹ [1]_, where V is the variance of the gradient, from its blocks, and P the precision of the
@@ -26,6 +27,7 @@ LEAST_KNOWN = 0.02
 # potential (mV). Changes below a share of the largest in a direction are left out of its sentence.
 WORTH_A_WORD, WORTH_MILLIVOLTS, BESIDE = 0.25, 1.5, 0.3
 MOST_SENTENCES = 4
+N_SAMPLES, LEAST_INSIDE = 2000, 0.05
 
 
 def uncertainty(landscape, space, theta=None, level=BAND_LEVEL):
@@ -46,11 +48,14 @@ def uncertainty(landscape, space, theta=None, level=BAND_LEVEL):
     """
     theta = landscape.theta if theta is None else np.asarray(theta, dtype=float)
     covariance, inflation = _covariance(landscape, space)
+    of = landscape.coordinates
+    centre = of.straight(theta)
+    samples = np.array([of.bent(centre + x) for x in _pairs(covariance)])
     method = (
         f"sandwich of curvature and block gradients from {len(landscape.points)} particle filters; "
         f"{inflation:.2f} times as wide as by the curvature alone"
     )
-    return of_covariance(theta, covariance, space, method, level)
+    return _of_samples(theta, samples, space, method, level)
 
 
 def of_covariance(theta, covariance, space, method, level=BAND_LEVEL):
@@ -69,13 +74,7 @@ def of_covariance(theta, covariance, space, method, level=BAND_LEVEL):
     -------
     Uncertainty
     """
-    reach = ndtri(0.5 + level / 2) * np.sqrt(np.diag(covariance))
-    ends = np.clip([theta - reach, theta + reach], *space.bounds.T)
-    lower, upper = (space.values(end) for end in ends)
-    return Uncertainty(
-        space.names, space.units, space.values(theta), lower, upper, level, theta, covariance,
-        _undetermined(theta, covariance, space, level), method,
-    )  # fmt: skip
+    return _of_samples(theta, theta + _pairs(covariance), space, method, level)
 
 
 def explore(problem, theta, rng, n_rounds=4):
@@ -100,27 +99,7 @@ def explore(problem, theta, rng, n_rounds=4):
     return landscape
 
 
-def sample(found, circuit, n_samples, rng):
-    """Parameters as probable as the uncertainty says.
-
-    Parameters
-    ----------
-    found : Uncertainty
-    circuit : Circuit
-    n_samples : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    list of Parameters
-        In s and mV; what falls outside the circuit's bounds is moved onto them.
-    """
-    space = ParameterSpace(circuit)
-    thetas = rng.multivariate_normal(found.theta, found.covariance, size=n_samples, method="eigh")
-    return [space.unpack(np.clip(theta, *space.bounds.T)) for theta in thetas]
-
-
-def interval(function, found, circuit, n_samples=2000, rng=None):
+def interval(function, found, circuit):
     """Estimate and interval of any function of the parameters.
 
     Parameters
@@ -130,9 +109,6 @@ def interval(function, found, circuit, n_samples=2000, rng=None):
     found : Uncertainty
     circuit : Circuit
         The fitted circuit.
-    n_samples : int
-    rng : numpy.random.Generator, optional
-        Default: always the same samples.
 
     Returns
     -------
@@ -145,26 +121,50 @@ def interval(function, found, circuit, n_samples=2000, rng=None):
     >>> from neulvm_neo import Circuit
     >>> circuit = Circuit([100], names=["E"], u_rest=12 * pq.mV, free=("u_rest",))
     >>> ends = np.array([[12.0], [10.4], [13.6]])
-    >>> found = Uncertainty(("u_rest[E]",), ("mV",), *ends, 0.9, ends[0], np.ones((1, 1)))
+    >>> samples = 12.0 + np.random.default_rng(0).normal(size=(1000, 1))
+    >>> found = Uncertainty(("u_rest[E]",), ("mV",), *ends, 0.9, ends[0], np.ones((1, 1)), samples=samples)
     >>> [round(float(x)) for x in interval(lambda p: 2 * p.u_rest[0], found, circuit)]
     [24, 21, 27]
     """
-    rng = np.random.default_rng(0) if rng is None else rng
-    values = np.array([function(parameters) for parameters in sample(found, circuit, n_samples, rng)], dtype=float)
+    space = ParameterSpace(circuit)
+    values = np.array([function(space.unpack(theta)) for theta in found.samples], dtype=float)
     lower, upper = np.quantile(values, [0.5 - found.level / 2, 0.5 + found.level / 2], axis=0)
-    estimate = function(ParameterSpace(circuit).unpack(np.ravel(found.theta)))
+    estimate = function(space.unpack(found.theta))
     return np.asarray(estimate, dtype=float), lower, upper
 
 
+def _pairs(covariance):
+    """Gaussian steps and their opposites (N_SAMPLES, n_free); the same covariance, the same steps."""
+    rng = np.random.default_rng(0)
+    steps = rng.multivariate_normal(np.zeros(len(covariance)), covariance, size=N_SAMPLES // 2, method="eigh")
+    return np.concatenate([steps, -steps])
+
+
+def _of_samples(theta, samples, space, method, level):
+    low, high = space.bounds.T
+    inside = np.all((samples >= low) & (samples <= high), axis=1)
+    # what the bounds exclude is not possible; unless that is nearly everything, as for estimates in several corners
+    samples = samples[inside] if inside.mean() > LEAST_INSIDE else np.clip(samples, low, high)
+    lower, upper = np.quantile(samples, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    lower, upper = space.values(np.minimum(lower, theta)), space.values(np.maximum(upper, theta))
+    spread = np.atleast_2d(np.cov(samples.T))
+    left_open = _undetermined(theta, spread, space, level)
+    return Uncertainty(
+        space.names, space.units, space.values(theta), lower, upper, level, theta, spread, left_open, method, samples
+    )
+
+
 def _covariance(landscape, space):
-    """Covariance of θ, and how many times as wide as by the curvature alone it is."""
-    unit, theta, points = landscape.unit, landscape.theta, landscape.points
-    P = unit.T @ space.prior_precision(theta) @ unit
+    """Covariance of φ, and how many times as wide as by the curvature alone it is."""
+    unit, theta = landscape.unit, landscape.theta
+    into = np.linalg.solve(unit, landscape.coordinates.slope(theta))  # steps in `unit` of a step in θ
+    back = np.linalg.inv(into)
+    P = back.T @ space.prior_precision(theta) @ back
     C = positive(landscape.curvature, LEAST_KNOWN)
     values, vectors = np.linalg.eigh(C)
     root = vectors / np.sqrt(values)  # C⁻¹ = root rootᵀ
-    x = np.array([p.theta - theta for p in points]) @ np.linalg.inv(unit).T
-    shares = _block_gradients(x, np.array([p.blocks for p in points]), landscape.weights, C - P)
+    x, _ = ascent.positions(landscape)
+    shares = _block_gradients(x, np.array([p.blocks for p in landscape.points]), landscape.weights, C - P)
     gradients, noise = shares[0] @ root, root.T @ shares[1] @ root
     n_blocks, d = gradients.shape
     gradients = gradients - gradients.mean(axis=0)
@@ -174,10 +174,9 @@ def _covariance(landscape, space):
     each = n_blocks * np.einsum("bi,bj->bij", gradients, gradients)
     chance = np.sum((each - each.mean(axis=0)) ** 2) / n_blocks**2
     own = 1.0 - min(chance / max(np.sum((R - level * np.eye(d)) ** 2), 1e-12), 1.0)
-    R = positive(own * R + (1.0 - own) * level * np.eye(d), 0.0)
-    covariance = unit @ (root @ R @ root.T) @ unit.T + landscape.theta_covariance
-    by_curvature = np.trace(np.linalg.solve(unit @ root @ root.T @ unit.T, covariance)) / d
-    return 0.5 * (covariance + covariance.T), float(np.sqrt(by_curvature))
+    R = positive(own * R + (1.0 - own) * level * np.eye(d), 1.0)  # in no direction narrower than by the curvature
+    covariance = unit @ (root @ R @ root.T + landscape.error) @ unit.T
+    return 0.5 * (covariance + covariance.T), float(np.sqrt(np.trace(R) / d))
 
 
 def _block_gradients(x, blocks, weights, curvature):
