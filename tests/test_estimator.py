@@ -697,3 +697,23 @@ def test_bits_per_spike_leave_out_unassigned_neurons_and_unknown_rivals_are_refu
     assert model.bits_per_spike(other) == model.bits_per_spike(X)
     with pytest.raises(ValueError, match="against is 'neuron'; expected one of 'neurons', 'populations'"):
         model.bits_per_spike(X, against="neuron")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_intervals_are_found_on_request_where_the_fit_has_none_and_know_what_the_data_know():
+    circuit = Circuit([100], names=["E"], u_rest=12 * pq.mV, free=("u_rest", "threshold"))
+    recording = simulate_microscopic(circuit, duration=1 * pq.s, n_recorded=3, random_state=1).spiketrains
+    model = NeuLVM(
+        circuit, labels="population", method="viterbi", bin_size=2 * pq.ms, n_init=1, max_iter=8, n_particles=20,
+        start=circuit, random_state=1,
+    ).fit(recording)  # fmt: skip
+    assert model.result_.uncertainty is None
+    with pytest.raises(ValueError, match="give the training data"):
+        model.uncertainty()
+    found = model.uncertainty(recording)
+    assert model.uncertainty() is found and model.result_.uncertainty is found
+    np.testing.assert_allclose(found.estimate, [model.u_rest_[0], model.threshold_[0]])
+    difference, low, high = model.interval(lambda p: p.u_rest[0] - p.threshold[0])
+    assert low < difference < high
+    assert high - low < 0.5 * (found.upper[0] - found.lower[0])  # only the difference is known
+    assert "does not tell apart" in found.undetermined[0]

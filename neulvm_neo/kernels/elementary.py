@@ -25,7 +25,7 @@ _ROUND = 6755399441055744.0  # 1.5 * 2^52
 _FUSED = {"contract"}  # products and sums in one instruction: half the time
 
 
-@njit(cache=True, fastmath=_FUSED)
+@njit(cache=True, fastmath=_FUSED, forceinline=True)
 def exp_falling(x):
     """exp(x) for x ≤ 709; clipped below -708, where it is 3e-308.
 
@@ -54,7 +54,7 @@ def exp_falling(x):
     return (odd * r + even) * two_to_k
 
 
-@njit(cache=True, fastmath=_FUSED)
+@njit(cache=True, fastmath=_FUSED, forceinline=True)
 def exp_falling_single(x):
     """`exp_falling` in single precision, for x ≤ 88; clipped below -87. Relative error below 3e-7."""
     x = max(x, np.float32(-87.0))
@@ -72,13 +72,13 @@ def exp_falling_single(x):
     return p * np.int32(bits).view(np.float32)
 
 
-@njit(cache=True, fastmath=_FUSED)
+@njit(cache=True, fastmath=_FUSED, forceinline=True)
 def exp(x):
     """exp(x), clipped outside -708 < x < 709; see `exp_falling`."""
     return exp_falling(min(x, 709.0))
 
 
-@njit(cache=True, fastmath=_FUSED)
+@njit(cache=True, fastmath=_FUSED, forceinline=True)
 def integrated_hazard(log_hazard):
     """Hazard integrated over a bin, x = exp(log_hazard), continued linearly above `LOG_HAZARD_CAP`.
 
@@ -88,7 +88,7 @@ def integrated_hazard(log_hazard):
     return exp_falling(capped) * (1.0 + (log_hazard - capped))
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def log_one_minus_exp(x):
     """log(1 - exp(-x)) for x > 0 without cancellation."""
     if x > 0.6931471805599453:

@@ -43,13 +43,13 @@ WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE
 WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, BIN_SIZE, N_CONSTANTS = range(10, 18)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def tilt(u):
     """1 - u + O(u³), but positive for every u."""
     return 1.0 / (1.0 + u + u * u)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def kept(y):
     """exp(-y) to second order; never above exp(-y) for y < 0, never below 1/16."""
     t = min(0.25 * y, 1.0)
@@ -165,7 +165,7 @@ def advance_cohorts_single(
     return fired, mass, fired_free, mass_free, square, square_free, rate
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def advance_free(x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak, w0, w1):
     """One bin for the free neurons.
 
@@ -180,7 +180,7 @@ def advance_free(x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak, w0, w1)
     return x, z, y, q, L_start, L_end, E
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def newborn_hazards(mu, H_start, H_end, release, decay, young_decay, release_slope, released_now, offset):
     """Hazards per bin of cohorts while they are released: at the end of age r (start of age r + 1), end of age r + 1.
 
@@ -194,7 +194,7 @@ def newborn_hazards(mu, H_start, H_end, release, decay, young_decay, release_slo
     )
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def predicted_end(k, t, H_end, gap_end, surprise, feedback, feedback_gap):
     """H and τ_m dH/dt at the end of a bin had the predicted counts come; `surprise` is n minus the prediction."""
     for b in range(surprise.shape[0]):
@@ -203,7 +203,7 @@ def predicted_end(k, t, H_end, gap_end, surprise, feedback, feedback_gap):
     return H_end, gap_end
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def correction(k, t, surprise, feedback):
     """Log of f: H - H_predicted at the end of a bin."""
     total = 0.0
@@ -212,7 +212,7 @@ def correction(k, t, surprise, feedback):
     return min(max(total, -LARGEST_CORRECTION), LARGEST_CORRECTION)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def settled_cohorts(k, c, window, decay, H, n, mean, S, L, free):
     """State at the left edge of bin 0 of a population whose potential has been constant.
 
@@ -433,7 +433,7 @@ def advance_population(
     return mean, variance, h_unseen
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def expect_next(m, f, count, n_neurons, records):
     """Count expected from the hazards at the start of the next bin, once the `count` of this one is known."""
     missing = n_neurons - records[m, M] + records[m, P] - count

@@ -44,13 +44,13 @@ from .mesoscopic import (
 )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def minus_tilt_slope(u):
     """Derivative of -tilt(u)."""
     return (1.0 + 2.0 * u) * tilt(u) ** 2
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def kept_slope(y):
     """Derivative of kept(y)."""
     t = min(0.25 * y, 1.0)
@@ -132,7 +132,7 @@ def retreat_cohorts(
     return g_H, g_a, g_start, g_end, g_f, g_curved, g_per_leak, g_leak
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def retreat_free(
     x_in, z_in, y_in, E_in, f, L_start, L_end, q, a0, a1, curvature, leak, w0, w1, g_x, g_z, g_y, g_p, g_L_end, g_E,
 ):  # fmt: skip

@@ -96,7 +96,7 @@ def decay_since_release(k, step):
     return decay, slope
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _hazards(count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, x):
     """x of every bin for a neuron whose potential lacks G (count,) of H at the end of the bin."""
     for j in range(count):
@@ -106,7 +106,7 @@ def _hazards(count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, x):
         x[j] = (start * D1 + end * D0) / (D0 * D1)
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _hazards_adjoint(
     count, H_start, H_end, a0, a1, G, curvature, per_leak, w0, w1, g_x, g_H_start, g_H_end, g_a0, g_a1, g_G
 ):  # fmt: skip
@@ -133,7 +133,7 @@ def _hazards_adjoint(
     return g_curvature, g_per_leak
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _newborn(k, birth, t, release, H_start, H_end, mu, decay, c):
     """x of a neuron in bin t of age r or r + 1, its potential at release, and its hazards (see `mesoscopic`).
 
@@ -152,7 +152,7 @@ def _newborn(k, birth, t, release, H_start, H_end, mu, decay, c):
     return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b, at_release, L_a, L_b
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _newborn_adjoint(
     k, birth, t, release, H_start, H_end, mu, decay, decay_slope, c, g_x,
     row, g_H_start, g_H_end, g_mu, g_release, g_c,
@@ -181,7 +181,7 @@ def _newborn_adjoint(
         g_release[birth + int(c[k, RELEASE])] += g_at_release
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _walk(k, spikes, n_bins, start, stop, release, decay, c, age, G):
     """Age (0 before the first recorded spike) and missing potential G of a neuron in the bins [start, stop).
 
