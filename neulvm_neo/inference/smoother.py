@@ -57,6 +57,7 @@ def smooth(
     n_warm_up=5,
     n_chains=2,
     horizon=HORIZON,
+    clusters=True,
     n_jobs=None,
 ):
     """Sample trajectories of the hidden counts.
@@ -73,6 +74,8 @@ def smooth(
         Sweeps of every chain, and how many of them are thrown away.
     n_chains : int
     horizon : float, s
+    clusters : bool
+        Whether the populations may have been in clusters before the trial.
     n_jobs : int, optional
         joblib jobs over chains.
 
@@ -81,7 +84,7 @@ def smooth(
     Smoothed
     """
     step = discretization.discretize(parameters, bin_size, scheme)
-    settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": n_particles}
+    settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": n_particles, "clusters": clusters}
     ahead = math.ceil(horizon / bin_size)
 
     def chain(child):
@@ -89,7 +92,7 @@ def smooth(
         kept, changed = [], np.zeros(observation.n_bins)
         for sweep in range(n_sweeps):
             run = particles.Run(step, observation, histories, rng=child, reference=path, horizon=ahead)
-            run.begin(n_particles)
+            run.begin(n_particles, clusters=clusters)
             run.advance(observation.n_bins, keep_paths=True)
             new = run.draw_paths(1)[0][0]
             changed += np.any(new != path, axis=1)

@@ -33,6 +33,7 @@ from .mesoscopic import (
     WEIGHT_B_START,
     WEIGHT_END,
     WEIGHT_START,
+    WINDOW,
     YOUNG,
     advance_population,
     expect_next,
@@ -127,8 +128,11 @@ def multinomial_resample(rng, weights, ancestors):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def recorded_hazard(age, at_release, H_start, H_end, gap_end, mu, k, c):
-    """Hazard integrated over a bin of a recorded neuron of population k, -1 while it cannot fire; see `observed`."""
+def recorded_hazard(age, at_release, decay, H_start, H_end, gap_end, mu, k, c):
+    """Hazard integrated over a bin of a recorded neuron of population k, -1 while it cannot fire; see `observed`.
+
+    `decay` is γ^(age - origin).
+    """
     r, offset, curvature, leak = int(c[k, REFRACTORY]), c[k, OFFSET], c[k, CURVATURE], c[k, LEAK]
     if age < r or (age == r and c[k, WEIGHT_A] == 0.0):
         return -1.0
@@ -138,9 +142,9 @@ def recorded_hazard(age, at_release, H_start, H_end, gap_end, mu, k, c):
             return c[k, WEIGHT_A] * L_a
         if c[k, RELEASE] > r:
             at_release = H_start + c[k, RELEASE_SLOPE] * (mu - H_start)
-        L_b = integrated_hazard(H_end - offset - leak ** (age - c[k, DECAY_ORIGIN]) * at_release)
+        L_b = integrated_hazard(H_end - offset - decay * at_release)
         return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b
-    G = leak ** (age - c[k, DECAY_ORIGIN]) * at_release
+    G = decay * at_release
     x = c[k, WEIGHT_END] * integrated_hazard(H_end - offset - G) * tilt(curvature * (gap_end + G))
     if c[k, WEIGHT_START] > 0.0:
         slope = curvature * (mu - H_start + G / leak)
@@ -204,7 +208,7 @@ def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
     If `predicted` (n_observed,) is not empty, it is filled with the recorded neurons' probabilities to fire: the means
     over the particles by `weights`.
     """
-    c, set_of, H, at_release = co.c, cloud.set_of, cloud.H, cloud.at_release
+    c, decay, set_of, H, at_release = co.c, co.decay, cloud.set_of, cloud.H, cloud.at_release
     labels, K = trial.labels, trial.delay_bins.size
     contamination = CONTAMINATION_RATE * trial.bin_size
     log_contamination = log_one_minus_exp(contamination)
@@ -219,9 +223,12 @@ def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
                 h = min(max(potentials[i, H_UNSEEN], contamination), CERTAINTY)
                 value = math.log(h) if spike else math.log1p(-h)
             else:
+                q, age = set_of[p] * K + k, t - last
+                window = int(c[q, WINDOW])
+                fade = decay[q, window - age] if age <= window else c[q, LEAK] ** (age - c[q, DECAY_ORIGIN])
                 x = recorded_hazard(
-                    t - last, at_release[p, o], H[i], potentials[i, H_END], potentials[i, GAP_END],
-                    potentials[i, MU], set_of[p] * K + k, c,
+                    age, at_release[p, o], fade, H[i], potentials[i, H_END], potentials[i, GAP_END], potentials[i, MU],
+                    q, c,
                 )  # fmt: skip
                 if x < 0.0:
                     value = log_contamination if spike else -contamination
@@ -229,7 +236,8 @@ def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
                     value = log_one_minus_exp(x) if spike else -x
             log_weight[p] += value
             if predicted.size > 0:
-                probability += weights[p] * (math.exp(value) if spike else -math.expm1(value))
+                chance = exp(value)
+                probability += weights[p] * (chance if spike else 1.0 - chance)
         if predicted.size > 0:
             predicted[o] = probability
 

@@ -1,0 +1,114 @@
+"""One or two free values: passes of particles that carry them."""
+
+import numpy as np
+import pytest
+import quantities as pq
+
+from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
+from neulvm_neo.binning import bin_recording
+from neulvm_neo.inference import few
+from neulvm_neo.inference.liu_west import liu_west
+from neulvm_neo.likelihood import Observation
+from neulvm_neo.parameters import ParameterSpace, parameters_of
+from neulvm_neo.recording import SpikeRecording
+
+CIRCUIT = Circuit([100], names=["E"], J=[[2.0]] * pq.mV, u_rest=12 * pq.mV, threshold=8 * pq.mV, free=("u_rest",))
+SETTINGS = {"bin_size": 0.002, "scheme": "second-order"}
+
+
+@pytest.fixture(scope="module")
+def counts():
+    run = simulate_microscopic(CIRCUIT, duration=2 * pq.s, n_recorded=4, random_state=3)
+    return bin_recording(SpikeRecording.from_neo(run.spiketrains), 0.002)[0]
+
+
+@pytest.fixture(scope="module")
+def problem(counts):
+    observation = Observation.from_counts(counts, np.zeros(4, dtype=np.int64), 1, [10.0])
+    return ParameterSpace(CIRCUIT), [observation], np.array([[counts.mean() / 0.002]])
+
+
+def search(problem, seed=0, **settings):
+    space, observations, histories = problem
+    settings = {"max_iter": 5, "n_particles": 8} | settings
+    return few.search(
+        space, space.draw, space.pack(parameters_of(CIRCUIT)), observations, histories,
+        rng=np.random.default_rng(seed), **SETTINGS, **settings,
+    )  # fmt: skip
+
+
+def test_from_a_wide_prior_the_posterior_is_narrow_and_near_the_truth(problem):
+    found = search(problem)
+    spread = float(np.sqrt(found.covariance[0, 0]))
+    assert 0.02 < spread < 1.0
+    assert abs(found.theta[0] - 12.0) < 4 * spread
+    assert len(found.trace) == 5 and not found.interrupted
+
+
+def test_the_posterior_is_that_of_likelihoods_on_a_grid(problem):
+    """Against the filter at fixed parameters: mean and spread of prior times likelihood."""
+    from neulvm_neo.inference.particles import log_likelihood
+
+    space, observations, histories = problem
+    found = search(problem, n_particles=20)
+    grid = np.linspace(found.theta[0] - 0.4, found.theta[0] + 0.4, 17)
+    logs = np.array(
+        [
+            log_likelihood(
+                space.unpack([x]), observations, histories, rng=np.random.default_rng(1), n_particles=200, **SETTINGS
+            )[0]
+            for x in grid
+        ]
+    )
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    mean = weights @ grid
+    spread = np.sqrt(weights @ (grid - mean) ** 2)
+    assert abs(found.theta[0] - mean) < 0.6 * spread
+    assert 0.5 < np.sqrt(found.covariance[0, 0]) / spread < 2.0
+
+
+def test_a_search_is_the_same_on_one_and_on_two_threads(problem):
+    one, two = search(problem, seed=4), search(problem, seed=4, n_jobs=2)
+    np.testing.assert_array_equal(one.theta, two.theta)
+    np.testing.assert_array_equal(one.covariance, two.covariance)
+
+
+def test_few_iterations_are_few_passes(problem):
+    assert len(search(problem, max_iter=1).trace) == 1
+    assert len(search(problem, max_iter=4).trace) == 4
+
+
+def test_ctrl_c_keeps_the_passes_that_have_ended(problem, monkeypatch):
+    done = []
+
+    def interrupted(*args, **kwargs):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(liu_west(*args, **kwargs))
+        return done[-1]
+
+    monkeypatch.setattr(few, "liu_west", interrupted)
+    found = search(problem)
+    assert found.interrupted and len(found.trace) == 2
+    np.testing.assert_allclose(found.theta, np.mean([one.mean for one in done], axis=0), atol=1.0)
+
+
+def test_later_trials_sharpen_what_earlier_ones_say(problem):
+    space, observations, histories = problem
+    theta = np.linspace(6.0, 20.0, 800)[:, None]
+    spreads = [
+        liu_west(space, theta, observations * n, histories, rng=np.random.default_rng(2), n_particles=80, **SETTINGS)
+        .covariance[0, 0]
+        for n in (1, 4)
+    ]  # fmt: skip
+    assert spreads[1] < 0.6 * spreads[0]
+
+
+def test_an_estimator_with_one_free_value_reports_its_interval(counts):
+    model = NeuLVM(CIRCUIT, labels=[0] * 4, bin_size=2 * pq.ms, n_particles=10, random_state=0).fit(counts)
+    found = model.result_.uncertainty
+    assert found.names == ("u_rest[E]",)
+    assert found.lower[0] < model.u_rest_[0].magnitude < found.upper[0]
+    (activity,) = model.result_.activities
+    assert np.all(activity.n_lower <= activity.n_upper)
