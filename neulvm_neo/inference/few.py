@@ -19,8 +19,9 @@ WIDE_PASSES, NARROW_PASSES = 3, 2
 MORE_PARTICLES = 10  # than filters at fixed parameters have
 MOST_DRAWS = 2000  # from the prior; more particles are spread between them
 # Passes whose log evidence is this far below the best (nats) have collapsed. Narrow passes start this many standard
-# deviations wide.
-COLLAPSED, REOPENED = 10.0, 3.0
+# deviations wide, and no narrower than this share of the prior: a pass may be too sure.
+COLLAPSED, REOPENED, NARROWEST = 10.0, 3.0, 0.01
+MORE_WHEN_DISAGREED = 3  # times the particles, where passes end in different places
 
 
 class Found(NamedTuple):
@@ -61,46 +62,55 @@ def search(
         Converged if the kept passes agree within their spread.
     """
     n_particles = MORE_PARTICLES * n_particles
-    settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": n_particles}
-    trace, interrupted = [], False
-    passes, mean, covariance, kept = [], start, np.full((len(start), len(start)), np.nan), []
+    trace, passes, interrupted = [], [], False
+    prior = np.array([draw(rng) for _ in range(min(n_particles, MOST_DRAWS))])
+    mean, covariance, kept = start, np.full((len(start), len(start)), np.nan), []
     n_wide = min(WIDE_PASSES, max_iter)
-    children = rng.spawn(n_wide + min(NARROW_PASSES, max_iter - n_wide))
-
-    def wide(child):
-        drawn = np.array([draw(child) for _ in range(min(n_particles, MOST_DRAWS))])
-        theta = drawn[np.arange(particles.MORE_EARLY * n_particles) % len(drawn)]
-        theta = theta + len(drawn) ** -0.2 * drawn.std(axis=0) * child.standard_normal(theta.shape)
-        return np.clip(theta, space.bounds[:, 0], space.bounds[:, 1])
-
-    def narrow(child):
-        size = particles.MORE_EARLY * n_particles
-        theta = child.multivariate_normal(mean, REOPENED**2 * covariance, size=size, method="svd")
-        return np.clip(theta, space.bounds[:, 0], space.bounds[:, 1])
-
-    def one(prior, child):
-        return liu_west(space, prior(child), observations, histories, rng=child, **settings)
-
-    with tqdm(total=len(children), disable=not verbose, desc="neuLVM", unit="pass") as bar:
+    stages = [(_spread, n_wide, 1), (_around, min(NARROW_PASSES, max_iter - n_wide), 1)]
+    with tqdm(total=sum(n for _, n, _ in stages), disable=not verbose, desc="neuLVM", unit="pass") as bar:
         try:
-            for prior, mine in ((wide, children[:n_wide]), (narrow, children[n_wide:])):
-                if not mine:
-                    break
+            while stages:
+                begin, n_passes, more = stages.pop(0)
+                if n_passes == 0:
+                    continue
+                size = more * n_particles
+
+                def one(child, begin=begin, size=size, mean=mean, covariance=covariance):
+                    theta = begin(prior, mean, covariance, particles.MORE_EARLY * size, child)
+                    theta = np.clip(theta, *space.bounds.T)
+                    settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": size}
+                    return liu_west(space, theta, observations, histories, rng=child, **settings)
+
                 passes = []
                 run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-                for result in run(joblib.delayed(one)(prior, child) for child in mine):
+                for result in run(joblib.delayed(one)(child) for child in rng.spawn(n_passes)):
                     passes.append(result)
                     trace.append(_record(result, len(trace), space))
                     bar.update()
                     bar.set_postfix_str(f"{result.log_likelihood:.1f} nats")
                 kept = _not_collapsed(passes)
                 mean, covariance = _pooled(kept)
+                if n_passes > 1 and more == 1 and not _agree(kept):
+                    stages.insert(0, (begin, n_passes, MORE_WHEN_DISAGREED))
+                    bar.total += n_passes
         except KeyboardInterrupt:
             interrupted = True
             if passes:
                 kept = _not_collapsed(passes)
                 mean, covariance = _pooled(kept)
-    return Found(mean, covariance, tuple(trace), len(kept) > 1 and _agree(kept), interrupted)
+    return Found(mean, covariance, tuple(trace), _agree(kept), interrupted)
+
+
+def _spread(prior, mean, covariance, size, rng):
+    """Draws from the prior; those given, spread a little so that no two are the same."""
+    theta = prior[np.arange(size) % len(prior)]
+    return theta + len(prior) ** -0.2 * prior.std(axis=0) * rng.standard_normal(theta.shape)
+
+
+def _around(prior, mean, covariance, size, rng):
+    """Draws from the neighbourhood of what was found."""
+    wide = REOPENED**2 * covariance + np.diag((NARROWEST * prior.std(axis=0)) ** 2)
+    return rng.multivariate_normal(mean, wide, size=size, method="svd")
 
 
 def _record(result, i, space):
@@ -125,7 +135,9 @@ def _pooled(passes):
 
 
 def _agree(passes):
-    """Whether the means of the passes lie within three standard deviations of each other."""
+    """Whether several passes have ended within three standard deviations of each other."""
+    if len(passes) < 2:
+        return False
     means = np.array([result.mean for result in passes])
     spread = np.sqrt(np.mean([np.diag(result.covariance) for result in passes], axis=0))
     return bool(np.all(np.ptp(means, axis=0) <= 3.0 * spread))

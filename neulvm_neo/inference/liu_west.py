@@ -67,7 +67,8 @@ def liu_west(space, theta, observations, histories, *, bin_size, rng, scheme="se
     theta = theta[_systematic(rng, np.exp(log_prior - log_prior.max()), len(theta))]
     value, trials = 0.0, []
     for observation in observations:
-        early = particles.early_bins(histories, bin_size, observation.n_bins)
+        step = discretization.discretize(space.unpack(theta[:n_particles]), bin_size, scheme)
+        early = particles.early_bins(histories, step, observation.n_bins)
         n_begin = particles.MORE_EARLY * n_particles if early else n_particles
         if len(theta) != n_begin:
             theta = theta[_systematic(rng, np.ones(len(theta)), n_begin)]

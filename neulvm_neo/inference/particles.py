@@ -26,9 +26,9 @@ MEMORY = 5.5
 MEMORY_INTERVALS = 2.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12
-# How a trial began is what particles know least about: in the first `EARLY_INTERVALS` mean intervals between spikes of
-# a neuron, there are `MORE_EARLY` times as many of them.
-EARLY_INTERVALS, MORE_EARLY = 3.0, 10
+# How a trial began is what particles know least about. Until it is forgotten, for so many mean intervals between spikes
+# of a neuron or membrane time constants (the longer of the two), there are `MORE_EARLY` times as many of them.
+EARLY_INTERVALS, EARLY_MEMBRANES, MORE_EARLY = 3.0, 1.5, 10
 # Passes over the same trial that differ by more than this (nats, and share of the log-likelihood) have lost track; they
 # are repeated with so many times the particles.
 COLLAPSED, COLLAPSED_SHARE, MORE_WHEN_COLLAPSED = 10.0, 0.002, (3, 10)
@@ -113,7 +113,7 @@ def particle_filter(
     step = discretization.discretize(parameters, bin_size, scheme)
     run = Run(step, observation, histories, rng=rng, window=window, resample_below=resample_below)
     n_particles = int(n_particles)
-    early = early_bins(histories, bin_size, observation.n_bins) if observation.spikes else 0
+    early = early_bins(histories, step, observation.n_bins) if observation.spikes else 0
     run.begin(MORE_EARLY * n_particles if early else n_particles, clusters=clusters)
     if early:
         run.advance(early, keep_paths=n_paths > 0)
@@ -228,10 +228,11 @@ def likelihood_windows(step):
     return np.maximum(discretization.age_windows(step), step.refractory_bins + 2)
 
 
-def early_bins(histories, bin_size, n_bins):
+def early_bins(histories, step, n_bins):
     """Bins at the beginning of a trial that get more particles; 0 if they would be most of the trial."""
     interval = 1.0 / max(float(np.mean(histories)), 1e-6)
-    bins = math.ceil(EARLY_INTERVALS * interval / bin_size)
+    forgotten = max(EARLY_INTERVALS * interval, EARLY_MEMBRANES * float(np.median(step.tau_m)))
+    bins = math.ceil(forgotten / step.bin_size)
     return bins if 2 * bins < n_bins else 0
 
 
