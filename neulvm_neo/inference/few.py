@@ -21,7 +21,7 @@ MOST_DRAWS = 2000  # from the prior; more particles are spread between them
 # Passes whose log evidence is this far below the best (nats) have collapsed. Narrow passes start this many standard
 # deviations wide, and no narrower than this share of the prior: a pass may be too sure.
 COLLAPSED, REOPENED, NARROWEST = 10.0, 3.0, 0.01
-MORE_WHEN_DISAGREED = 3  # times the particles, where passes end in different places
+MORE_WHEN_COLLAPSED = 3  # times the particles, where all passes of a stage but one have collapsed
 
 
 class Found(NamedTuple):
@@ -90,8 +90,8 @@ def search(
                     bar.set_postfix_str(f"{result.log_likelihood:.1f} nats")
                 kept = _not_collapsed(passes)
                 mean, covariance = _pooled(kept)
-                if n_passes > 1 and more == 1 and not _agree(kept):
-                    stages.insert(0, (begin, n_passes, MORE_WHEN_DISAGREED))
+                if n_passes > 1 and more == 1 and len(kept) < 2:
+                    stages.insert(0, (begin, n_passes, MORE_WHEN_COLLAPSED))
                     bar.total += n_passes
         except KeyboardInterrupt:
             interrupted = True
