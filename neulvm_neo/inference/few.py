@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from . import particles
 from .liu_west import liu_west
+from .tasks import run_one_by_one
 
 MOST_FREE = 2
 WIDE_PASSES, NARROW_PASSES = 3, 2
@@ -87,8 +88,7 @@ def search(
                 if not mine:
                     break
                 passes = []
-                run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-                for result in run(joblib.delayed(one)(prior, child) for child in mine):
+                for result in run_one_by_one((joblib.delayed(one)(prior, child) for child in mine), n_jobs):
                     passes.append(result)
                     trace.append(_record(result, len(trace), space))
                     bar.update()
