@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
 from . import __version__, discretization, units
 from .agreement import say_what_bins_do, warn_of_refractory_violations
@@ -21,6 +20,7 @@ from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
 from .goodness import FEWEST_REPLICATES, goodness_of_fit
 from .inference import ascent, em, initialization, posterior
+from .inference.tasks import one_blas_thread, run
 from .likelihood import Observation
 from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
@@ -278,7 +278,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         say_what_bins_do(circuit, bin_size, self.scheme)
         warn_of_refractory_violations(data, labels, circuit, bin_size, self.scheme)
         stimuli = stimuli_of(stimulus, data, circuit, bin_size)
-        with _one_blas_thread():
+        with one_blas_thread():
             found = em.fit(
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
                 method=self.method, stimuli=stimuli, n_init=self.n_init, max_iter=self.max_iter, tol=self.tol,
@@ -532,7 +532,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
                 space, observations, self.histories_, bin_size, self.scheme, self.n_particles, self.n_jobs
             )
             theta, rng = space.pack(parameters_of(circuit)), np.random.default_rng(self.result_.state["seed"])
-            with _one_blas_thread():
+            with one_blas_thread():
                 found = posterior.uncertainty(posterior.explore(problem, theta, rng), space, theta)
             self.result_ = dataclasses.replace(self.result_, uncertainty=found)
         return self.result_.uncertainty
@@ -721,22 +721,23 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         bin_size, own = self._bin_size, self.labels_ >= 0
         data = self._read(X, trials, bin_size, reset=False)
-        parameters, labels = parameters_of(self.circuit_), self.labels_[own]
+        parameters, labels, K = parameters_of(self.circuit_), self.labels_[own], self.circuit_.n_populations
+        histories, seed = self.histories_, self.result_.state["seed"]
+        settings = dict(
+            bin_size=bin_size, scheme=self.scheme, method=method, n_particles=_MORE_PARTICLES * self.n_particles
+        )
 
-        def one(counts, drive):
-            (smoothed,), _ = initialization.smoothed_activity([counts], labels, self.circuit_.n_populations, bin_size)
-            observation = Observation.from_counts(counts, labels, self.circuit_.n_populations, smoothed[0], drive)
-            (trial,) = em.infer(
-                parameters, [observation], self.histories_, bin_size=bin_size, scheme=self.scheme, method=method,
-                n_particles=_MORE_PARTICLES * self.n_particles,
-                rng=np.random.default_rng(self.result_.state["seed"]), n_jobs=1,
-            )  # fmt: skip
+        def one(counts, drive):  # without `self`, which would have to travel with every trial
+            (smoothed,), _ = initialization.smoothed_activity([counts], labels, K, bin_size)
+            observation = Observation.from_counts(counts, labels, K, smoothed[0], drive)
+            rng = np.random.default_rng(seed)
+            (trial,) = em.infer(parameters, [observation], histories, rng=rng, n_jobs=1, **settings)
             return trial
 
         stimuli = stimuli_of(stimulus, data, self.circuit_, bin_size)
-        tasks = [joblib.delayed(one)(x[:, own], drive) for x, drive in zip(data.counts, stimuli, strict=True)]
-        with _one_blas_thread():
-            inferred = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(tasks)
+        trials_and_drives = zip(data.counts, stimuli, strict=True)
+        with one_blas_thread():
+            inferred = run((joblib.delayed(one)(x[:, own], drive) for x, drive in trials_and_drives), self.n_jobs)
         lost = [i for i, trial in enumerate(inferred) if trial.collapsed]
         if lost:
             warnings.warn(f"Trial {lost[0]} of {len(inferred)}: {em.LOST}.", ConvergenceWarning, stacklevel=4)
@@ -787,11 +788,6 @@ def _uncertainty(found, space):
         how = f"posterior spread in {len(found.trace)} particle filters whose particles carry the free values"
         return posterior.of_covariance(space.pack(found.parameters), found.covariance, space, how)
     return None if found.landscape is None else posterior.uncertainty(found.landscape, space)
-
-
-def _one_blas_thread():
-    """The optimiser's matrices are tiny: threads that wait for each other took three quarters of the time of a fit."""
-    return threadpool_limits(1, user_api="blas")
 
 
 def _say_which_bins(bin_size, assumed):

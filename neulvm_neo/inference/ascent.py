@@ -22,6 +22,7 @@ from .coordinates import DriveCoordinates
 from .m_step import curvature, m_step
 from .particles import particle_filter
 from .surrogate import fit_quadratic, maximise_in_box, positive
+from .tasks import run
 
 # A step is taken no further than where the quadratic predicts a gain of half this squared (nats).
 LARGEST_STEP = 4.0
@@ -112,8 +113,8 @@ def look_around(problem, landscape, rng, n_points=None):
     if n_points is None:
         n_points = max(LEAST_POINTS, problem.space.n_free + MORE_POINTS)
     thetas, seeds = _pairs_about(problem.space, landscape, n_points, rng)
-    run = joblib.Parallel(n_jobs=problem.n_jobs, prefer="threads")
-    new = run(joblib.delayed(evaluate)(problem, theta, seed) for theta, seed in zip(thetas, seeds, strict=True))
+    points = (joblib.delayed(evaluate)(problem, theta, seed) for theta, seed in zip(thetas, seeds, strict=True))
+    new = run(points, problem.n_jobs)
     good = (p for p in new if np.isfinite(p.value) and np.all(np.isfinite(p.gradient)))
     return settle(problem.space, landscape._replace(points=(*landscape.points, *good)))
 
@@ -213,8 +214,7 @@ def draw_paths(problem, theta, rng, n_paths=N_PATHS):
         return found.log_likelihood, (dataclasses.replace(observation, start=found.path_starts[0]), found.paths[0])
 
     tasks = zip(np.repeat(np.arange(n_trials), n_paths), rng.spawn(n_trials * n_paths), strict=True)
-    run = joblib.Parallel(n_jobs=problem.n_jobs, prefer="threads")
-    drawn = run(joblib.delayed(draw)(problem.observations[i], child) for i, child in tasks)
+    drawn = run((joblib.delayed(draw)(problem.observations[i], child) for i, child in tasks), problem.n_jobs)
     logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_paths)
     return logs, [[path for _, path in drawn[i * n_paths : (i + 1) * n_paths]] for i in range(n_trials)]
 

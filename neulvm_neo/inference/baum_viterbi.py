@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from .. import discretization
 from . import initialization, paper
+from .tasks import Advance, run
 from .viterbi import e_step, joint_step
 
 log = logging.getLogger(__name__)
@@ -88,26 +89,26 @@ def search(problem, first, draw, rngs, *, tol, n_jobs=None, verbose=0):
     state : State
     converged, interrupted : bool
     """
-    latest = {}
+    latest = {}  # filled by the starts themselves where they run in this process, so that nothing is lost by Ctrl-C
     with tqdm(total=len(rngs) * problem.max_iter, disable=not verbose, desc="neuLVM", unit="it") as bar:
+        advance = Advance(bar)
 
-        def run(index, rng):
+        def one(index, rng):
             done = False
             for start, state in _iterations(problem, index, draw(rng)):
                 latest[index] = (start, state)
-                bar.update()
+                advance()
                 done = _has_converged(state.trace, tol)
                 if done or (problem.method == "viterbi" and len(state.trace) == len(_ladder(problem.max_iter))):
                     break
-            return done
+            return start, state, done
 
         converged = interrupted = False
         try:
-            tasks = (joblib.delayed(run)(index, rng) for index, rng in enumerate(rngs))
-            converged = joblib.Parallel(n_jobs=n_jobs, prefer="threads")(tasks)
-            best = max(latest, key=lambda i: _objective(latest[i][1]))
-            converged = converged[best]
-            start, state = latest[best]
+            found = run((joblib.delayed(one)(index, rng) for index, rng in enumerate(rngs)), n_jobs)
+            best = max(range(len(found)), key=lambda i: _objective(found[i][1]))
+            start, state, converged = found[best]
+            latest = {best: (start, state)}
             bar.set_postfix_str(f"best of {len(rngs)} starts {_objective(state):.1f} nats")
             while problem.method == "viterbi" and not converged and len(state.trace) < problem.max_iter:
                 state = _iterate(problem, start, state, best)

@@ -12,6 +12,7 @@ from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
 from . import ascent, baum_viterbi, few, initialization, particles
 from .m_step import m_step
+from .tasks import Advance, run, run_one_by_one
 from .viterbi import e_step
 
 log = logging.getLogger(__name__)
@@ -246,19 +247,20 @@ def fit(
         n_jobs=1, n_particles=max(n_particles // 2, 1), n_trajectories=N_TRAJECTORIES_PER_START
     )
     with tqdm(total=total, disable=not verbose, desc="neuLVM", unit="it") as bar:
+        advance, done = Advance(bar), n_init
         # until a start has finished, what the circuit says is the best so far
         states = [_begin(setting, 0, space.pack(parameters_of(circuit)), children[0])]
-        tasks = [
-            joblib.delayed(_first_state)(competing, draw, i, child, bar.update) for i, child in enumerate(children)
-        ]
+        tasks = [joblib.delayed(_first_state)(competing, draw, i, child, advance) for i, child in enumerate(children)]
         try:
             for n_starts, n_iter in rounds[:-1]:
                 finished = []
-                run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-                for state in run(joblib.delayed(_go_on)(competing, task, n_iter, bar.update) for task in tasks):
+                go_on = (joblib.delayed(_go_on)(competing, task, n_iter, advance) for task in tasks)
+                for state in run_one_by_one(go_on, n_jobs):
                     finished.append(state)
                     states = sorted([*finished, *(s for s in states if s.trace)], key=_objective, reverse=True)
                     bar.set_postfix_str(f"best of {n_starts} starts {_objective(states[0]):.1f} nats")
+                done += len(finished) * n_iter
+                advance.up_to(done)
                 states = sorted(finished, key=_objective, reverse=True)[: max(n_starts // 2, 1)]
                 tasks = states
             for _ in range(rounds[-1][1]):
@@ -339,7 +341,7 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
     tasks = (
         joblib.delayed(one)(*task) for task in zip(observations, rng.spawn(len(observations)), starts, strict=True)
     )
-    return joblib.Parallel(n_jobs=n_jobs, prefer="threads")(tasks)
+    return run(tasks, n_jobs)
 
 
 def _posterior_mean(setting, found, rng):
@@ -544,7 +546,7 @@ def _iterate_viterbi(setting, state):
         joblib.delayed(e_step)(n, parameters, o, density="noise", **settings)
         for n, o in zip(state.n, setting.observations, strict=True)
     )
-    e_steps = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(tasks)
+    e_steps = run(tasks, setting.n_jobs)
     counts = tuple(step.n for step in e_steps)
     trajectories = [[(observation, n)] for observation, n in zip(setting.observations, counts, strict=True)]
     # the Gaussian density here, with its log term and for counts that are not whole numbers, as in the paper
@@ -610,9 +612,8 @@ def _best(setting, state, rng):
         )
 
     children = rng.spawn(len(candidates))
-    scores = joblib.Parallel(n_jobs=setting.n_jobs, prefer="threads")(
-        joblib.delayed(score)(*task) for task in zip(candidates, children, strict=True)
-    )
+    tasks = (joblib.delayed(score)(*task) for task in zip(candidates, children, strict=True))
+    scores = run(tasks, setting.n_jobs)
     priors = [setting.space.log_prior(theta)[0] for theta in candidates]
     best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
     return candidates[best], *scores[best]

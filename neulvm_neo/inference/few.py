@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from . import particles
 from .liu_west import liu_west
+from .tasks import run_one_by_one
 
 MOST_FREE = 2
 WIDE_PASSES, NARROW_PASSES = 3, 2
@@ -82,8 +83,8 @@ def search(
                     return liu_west(space, theta, observations, histories, rng=child, **settings)
 
                 passes = []
-                run = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-                for result in run(joblib.delayed(one)(child) for child in rng.spawn(n_passes)):
+                tasks = (joblib.delayed(one)(child) for child in rng.spawn(n_passes))
+                for result in run_one_by_one(tasks, n_jobs):
                     passes.append(result)
                     trace.append(_record(result, len(trace), space))
                     bar.update()

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from .. import discretization
 from ..likelihood import joint
+from .tasks import run
 
 
 class MStep(NamedTuple):
@@ -96,9 +97,9 @@ def m_step(
         bounds = leave_room_for_euler(bounds, space, bin_size)
     start = np.clip(theta, bounds[:, 0], bounds[:, 1])
     # joblib costs a fraction of a millisecond per call, as much as a short trial's likelihood: only where there is
-    # something to share out
+    # something to share out, and never with other processes
     shared = n_jobs not in (None, 1) and len(tasks) > 1
-    with joblib.Parallel(n_jobs=n_jobs, prefer="threads") if shared else contextlib.nullcontext() as workers:
+    with joblib.Parallel(n_jobs=n_jobs, require="sharedmem") if shared else contextlib.nullcontext() as workers:
         result = minimize(
             objective,
             start,
@@ -141,8 +142,7 @@ def curvature(theta, space, trajectories, *, bin_size, scheme, density="others",
         return total
 
     steps = 1e-3 * np.diag(np.maximum(1.0, np.abs(theta)))
-    run = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
-    ends = run(joblib.delayed(gradient)(theta + sign * step) for step in steps for sign in (1.0, -1.0))
+    ends = run((joblib.delayed(gradient)(theta + sign * step) for step in steps for sign in (1.0, -1.0)), n_jobs)
     slopes = [
         (below - above) / (2.0 * step.max()) for above, below, step in zip(ends[::2], ends[1::2], steps, strict=True)
     ]

@@ -105,7 +105,7 @@ class Trial(NamedTuple):
     bin_size: float
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def systematic_resample(weights, u, ancestors):
     """Ancestor of every new particle by systematic resampling with one uniform number `u`; `weights` sum to 1."""
     n_new = ancestors.size
@@ -119,7 +119,7 @@ def systematic_resample(weights, u, ancestors):
         ancestors[p] = i
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def multinomial_resample(rng, weights, ancestors):
     """Ancestor of every particle but the first, independently of each other."""
     cumulative = np.cumsum(weights)
@@ -127,7 +127,7 @@ def multinomial_resample(rng, weights, ancestors):
         ancestors[p] = min(np.searchsorted(cumulative, rng.random() * cumulative[-1]), weights.size - 1)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def recorded_hazard(age, at_release, decay, H_start, H_end, gap_end, mu, k, c):
     """Hazard integrated over a bin of a recorded neuron of population k, -1 while it cannot fire; see `observed`.
 
@@ -152,7 +152,7 @@ def recorded_hazard(age, at_release, decay, H_start, H_end, gap_end, mu, k, c):
     return x
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def expect(cloud, co, trial, t, own, potentials, unread):
     """Potentials and expected counts of bin t, whose cohorts go to the column `own`: fills `potentials`, cloud.n_bar.
 
@@ -201,7 +201,7 @@ def expect(cloud, co, trial, t, own, potentials, unread):
             potentials[i, GAP_END], potentials[i, H_UNSEEN] = gap_end, h_unseen
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
     """Add log p(y_t | particle) to `log_weight` (P,).
 
@@ -242,7 +242,7 @@ def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
             predicted[o] = probability
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def complete(cloud, co, trial, t, own):
     """Finish bin t once its counts are known (in the column `own` of cloud.n): potentials at its end, corrections."""
     n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
@@ -299,7 +299,7 @@ def complete(cloud, co, trial, t, own):
             expected[i] = expect_next(i, correction[i], n[i, own], c[q * K + k, SIZE], due)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def copy_particles(source, ancestors, off, target):
     """Particle p of `target` becomes particle ancestors[p] of `source`; the window of the cohorts begins at `off`."""
     K = source.H.size // source.set_of.size
@@ -318,7 +318,7 @@ def copy_particles(source, ancestors, off, target):
                 target.L[i, j], target.release[i, j] = source.L[a, j], source.release[a, j]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def slide(cloud, off):
     """Move the window of the cohorts from column `off` to the front."""
     length = cloud.n.shape[1] // 2
@@ -328,14 +328,14 @@ def slide(cloud, off):
             cloud.L[i, j], cloud.release[i, j] = cloud.L[i, off + j], cloud.release[i, off + j]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _log_probability(count, expected, n_others, n_neurons):
     """Log of Binomial(count | n_others, expected / n_neurons) without the binomial coefficient."""
     p = expected / n_neurons
     return count * math.log(p) + (n_others - count) * math.log1p(-p)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _ancestor_of_reference(
     rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, unread, log_future
 ):
@@ -495,7 +495,7 @@ def advance(
     return stop
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _summarise(n, weights, column, tail, mean, mean_square, lower, upper):
     """Moments and quantiles of the counts in a column, by population."""
     K = mean.size
