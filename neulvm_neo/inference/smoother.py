@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import discretization
 from ..results import BAND_LEVEL
-from . import particles
+from . import particles, tasks
 
 # How much of its future decides on a trajectory's ancestor (s): by then, particles with the same counts expect the
 # same, but in populations that have stayed in step since before.
@@ -101,7 +101,7 @@ def smooth(
                 kept.append(path)
         return np.array(kept), changed / n_sweeps
 
-    done = joblib.Parallel(n_jobs=n_jobs, prefer="threads")(joblib.delayed(chain)(c) for c in rng.spawn(n_chains))
+    done = tasks.run((joblib.delayed(chain)(c) for c in rng.spawn(n_chains)), n_jobs)
     paths = np.concatenate([kept for kept, _ in done])
     tail = 0.5 * (1.0 - BAND_LEVEL)
     lower, upper = np.quantile(paths, [tail, 1.0 - tail], axis=0, method="inverted_cdf")
