@@ -10,18 +10,15 @@ from tqdm.auto import tqdm
 
 from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
-from . import ascent, baum_viterbi, few, initialization, particles
+from . import ascent, baum_viterbi, few, initialization, particles, starts
 from .m_step import m_step
 from .tasks import Advance, run, run_one_by_one
-from .viterbi import e_step
 
 log = logging.getLogger(__name__)
 
 METHODS = ("smc", *baum_viterbi.METHODS)
 # Starts compete in rounds; after each, the worse half is given up. Iterations per round, L-BFGS iterations per M-step.
 ITERATIONS_PER_ROUND = 5
-M_STEP_ITERATIONS = 40
-VITERBI_ITERATIONS = 4  # that bring a start of "smc" near
 # Trajectories per E-step of "smc", each from its own filter, so that they do not share ancestors; fewer, with half the
 # particles, while starts compete.
 N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
@@ -98,35 +95,6 @@ class EMResult:
     trace: tuple
     landscape: object = None
     covariance: np.ndarray | None = None
-
-
-class _Setting(NamedTuple):
-    """What all iterations share."""
-
-    space: ParameterSpace
-    observations: tuple
-    activities: tuple  # smoothed, Hz
-    histories: np.ndarray
-    bin_size: float
-    scheme: str
-    method: str
-    n_particles: int
-    n_trajectories: int
-    n_jobs: int | None
-
-
-class _State(NamedTuple):
-    """Where one start stands."""
-
-    start: int
-    theta: np.ndarray
-    n: tuple  # "viterbi": current counts per trial
-    trace: tuple
-    thetas: tuple  # visited
-    velocity: np.ndarray  # the last step
-    anchor: tuple  # weak pull of what the data do not determine towards the start, see `initialization.anchor`
-    rng: np.random.Generator
-    landscape: object = None  # of the ascent, once it has begun
 
 
 def fit(
@@ -211,20 +179,19 @@ def fit(
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
     )
     histories = initialization.past_rates(counts, labels, K, bin_size, width)
-    setting = _Setting(
+    setting = starts.Setting(
         space,
         observations,
         tuple(activities),
         histories,
         bin_size,
         scheme,
-        method,
         int(n_particles),
         N_TRAJECTORIES,
         n_jobs,
     )
     # `start` may be a user's function of everything that a start depends on
-    draw = _drawing(start, space, circuit, counts, labels, bin_size)
+    draw = starts.drawing(start, space, circuit, counts, labels, bin_size)
     *children, final_rng = rng.spawn(n_init + 1)
     if method in baum_viterbi.METHODS:
         problem = baum_viterbi.Problem(
@@ -249,8 +216,10 @@ def fit(
     with tqdm(total=total, disable=not verbose, desc="neuLVM", unit="it") as bar:
         advance, done = Advance(bar), n_init
         # until a start has finished, what the circuit says is the best so far
-        states = [_begin(setting, 0, space.pack(parameters_of(circuit)), children[0])]
-        tasks = [joblib.delayed(_first_state)(competing, draw, i, child, advance) for i, child in enumerate(children)]
+        states = [starts.begin(setting, 0, space.pack(parameters_of(circuit)), children[0])]
+        tasks = [
+            joblib.delayed(starts.first_state)(competing, draw, i, child, advance) for i, child in enumerate(children)
+        ]
         try:
             for n_starts, n_iter in rounds[:-1]:
                 finished = []
@@ -264,7 +233,7 @@ def fit(
                 states = sorted(finished, key=_objective, reverse=True)[: max(n_starts // 2, 1)]
                 tasks = states
             for _ in range(rounds[-1][1]):
-                states[0] = (_climb if method == "smc" else _iterate)(setting, states[0])
+                states[0] = _climb(setting, states[0])
                 bar.update()
                 bar.set_postfix_str(f"{_objective(states[0]):.1f} nats")
                 converged = _has_converged(states[0], tol)
@@ -311,14 +280,14 @@ def fit(
     )
 
 
-def infer(parameters, observations, histories, *, bin_size, scheme, method, n_particles, rng, starts=None, n_jobs=None):
+def infer(parameters, observations, histories, *, bin_size, scheme, method, n_particles, rng, counts=None, n_jobs=None):
     """Hidden activity of every trial at given parameters.
 
     Parameters
     ----------
     method : {"smc", "viterbi", "paper"}
         Posterior mean by the particle filter with a fixed lag, or the most probable trajectory.
-    starts : tuple of numpy.ndarray, optional
+    counts : tuple of numpy.ndarray, optional
         Counts that E-steps start from; default the filter's posterior mean.
 
     Returns
@@ -337,9 +306,9 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
         step = baum_viterbi.infer(n, parameters, observation, bin_size=bin_size, scheme=scheme, method=method)
         return Inferred(step.n, step.n_bar, None, None, None, *known)
 
-    starts = [None] * len(observations) if starts is None else starts
+    counts = [None] * len(observations) if counts is None else counts
     tasks = (
-        joblib.delayed(one)(*task) for task in zip(observations, rng.spawn(len(observations)), starts, strict=True)
+        joblib.delayed(one)(*task) for task in zip(observations, rng.spawn(len(observations)), counts, strict=True)
     )
     return run(tasks, n_jobs)
 
@@ -404,14 +373,6 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
     )
 
 
-def _drawing(start, space, circuit, counts, labels, bin_size):
-    if start is None:
-        return space.draw
-    if callable(start):
-        return lambda rng: space.pack(start(rng, circuit, counts, labels, bin_size))
-    return lambda rng: space.pack(start)
-
-
 def _rounds(n_init, max_iter):
     """(starts, iterations) of every round: half of the starts go on until one is left, which gets what remains."""
     rounds, left, n_starts = [], max_iter, n_init
@@ -430,62 +391,15 @@ def _objective(state):
     return state.trace[-1]["log_likelihood"] + state.trace[-1].get("log_prior", 0.0) if state.trace else -np.inf
 
 
-def _begin(setting, index, theta, rng):
-    anchor = initialization.anchor(theta, setting.space)
-    return _State(index, theta, _first_counts(setting, theta), (), (theta,), np.zeros_like(theta), anchor, rng)
-
-
 def _go_on(setting, state, n_iter, advance):
     """More iterations of a state, or of a start that is still to be made (a joblib task)."""
-    if not isinstance(state, _State):
+    if not isinstance(state, starts.State):
         function, args, kwargs = state
         state = function(*args, **kwargs)
     for _ in range(n_iter):
-        state = _iterate(setting, state)
+        state = _iterate_smc(setting, state)
         advance()
     return state
-
-
-def _first_state(setting, draw, index, rng, advance):
-    """A start: drawn, then brought near, in several ways of which the most likely one is kept.
-
-    The recorded neurons alone, with couplings held or not, and from each a few Baum–Viterbi iterations: those reach the
-    spikes from far away, where a particle filter's own trajectories would only confirm the wrong parameters.
-    """
-    drawn = draw(rng)
-    settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
-    begun = _begin(setting, index, drawn, rng)._replace(thetas=())
-    candidates = []
-    for hold in (True, False):
-        theta = initialization.start_from_recorded_neurons(
-            drawn, setting.space, setting.observations, setting.activities, hold_couplings=hold, **settings
-        )
-        candidates.append(theta)
-        if setting.method == "smc":
-            state = begun._replace(theta=theta)
-            for _ in range(VITERBI_ITERATIONS):
-                state = _iterate_viterbi(setting, state)
-            candidates.append(state.theta)
-    settings |= {"n_runs": 1, "n_particles": setting.n_particles}
-    values = [
-        particles.log_likelihood(
-            setting.space.unpack(theta), setting.observations, setting.histories, rng=seed, **settings
-        )[0]
-        + setting.space.log_prior(theta)[0]
-        for theta, seed in zip(candidates, rng.spawn(len(candidates)), strict=True)
-    ]
-    advance()
-    return begun._replace(theta=candidates[int(np.argmax(values))])
-
-
-def _first_counts(setting, theta):
-    n_neurons = np.asarray(setting.space.unpack(theta).n_neurons)
-    return tuple(activity * n_neurons * setting.bin_size for activity in setting.activities)
-
-
-def _iterate(setting, state):
-    """One EM iteration."""
-    return (_iterate_smc if setting.method == "smc" else _iterate_viterbi)(setting, state)
 
 
 def _iterate_smc(setting, state):
@@ -496,7 +410,7 @@ def _iterate_smc(setting, state):
         paths,
         bin_size=setting.bin_size,
         scheme=setting.scheme,
-        max_iter=M_STEP_ITERATIONS,
+        max_iter=starts.M_STEP_ITERATIONS,
         n_jobs=setting.n_jobs,
     )
     value = float((np.logaddexp.reduce(logs, axis=1) - np.log(setting.n_trajectories)).sum())
@@ -539,38 +453,6 @@ def _climb(setting, state):
     return state._replace(landscape=landscape, trace=(*state.trace, record))
 
 
-def _iterate_viterbi(setting, state):
-    settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
-    parameters = setting.space.unpack(state.theta)
-    tasks = (
-        joblib.delayed(e_step)(n, parameters, o, density="noise", **settings)
-        for n, o in zip(state.n, setting.observations, strict=True)
-    )
-    e_steps = run(tasks, setting.n_jobs)
-    counts = tuple(step.n for step in e_steps)
-    trajectories = [[(observation, n)] for observation, n in zip(setting.observations, counts, strict=True)]
-    # the Gaussian density here, with its log term and for counts that are not whole numbers, as in the paper
-    step = m_step(
-        state.theta,
-        setting.space,
-        trajectories,
-        density="gaussian",
-        anchor=state.anchor,
-        max_iter=M_STEP_ITERATIONS,
-        **settings,
-    )
-    record = {
-        "iteration": len(state.trace),
-        "start": state.start,
-        "log_likelihood": step.after,
-        "e_step_before": sum(s.before for s in e_steps),
-        "e_step_after": sum(s.after for s in e_steps),
-        "m_step_before": step.before,
-        "m_step_after": step.after,
-    }
-    return state._replace(theta=step.theta, n=counts, trace=(*state.trace, record), thetas=(*state.thetas, state.theta))
-
-
 def _has_converged(state, tol):
     if state.landscape is not None:
         gains = [record["gain"] for record in state.trace if "gain" in record]
@@ -584,21 +466,20 @@ def _has_converged(state, tol):
 def _best(setting, state, rng):
     """The most probable, by log p(y | θ) + log prior, of a few candidates: θ, log p and its error.
 
-    The summit of the ascent and the last θ of EM; for "smc" without an ascent also the mean of the last few (which
+    The summit of the ascent and the last θ of EM; without an ascent also the mean of the last few (which
     averages the Monte-Carlo noise of the M-steps out) and the best one visited; and neurons without couplings, which a
     fit must not end below.
     """
     candidates = [state.theta]
     if state.landscape is not None:
         candidates.insert(0, state.landscape.theta)
-    elif setting.method == "smc":
+    else:
         if len(state.thetas) >= 2 * PATIENCE:
             candidates.append(np.mean(state.thetas[-PATIENCE:], axis=0))
         values = [record["log_likelihood"] + record["log_prior"] for record in state.trace]
         if values and max(values) > values[-1] + NOISE:
             candidates.append(state.thetas[int(np.argmax(values))])
-    if setting.method == "smc":
-        candidates += _uncoupled(setting)
+    candidates += starts.uncoupled(setting)
 
     def score(theta, child):
         return particles.log_likelihood(
@@ -617,22 +498,3 @@ def _best(setting, state, rng):
     priors = [setting.space.log_prior(theta)[0] for theta in candidates]
     best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
     return candidates[best], *scores[best]
-
-
-def _uncoupled(setting):
-    """[θ] of the most probable neurons that do not feel each other; [] where couplings are not free to vanish."""
-    space = setting.space
-    parameters = parameters_of(space.circuit)
-    theta = space.pack(parameters._replace(J=np.zeros_like(parameters.J)))
-    theta = np.clip(theta, space.bounds[:, 0], space.bounds[:, 1])
-    if np.any(space.unpack(theta).J):
-        return []
-    anchor = initialization.anchor(theta, space)
-    anchor[1][theta == 0.0] = 1e-6  # mV: they stay away
-    counts = _first_counts(setting, theta)
-    trajectories = [[(observation, n)] for observation, n in zip(setting.observations, counts, strict=True)]
-    step = m_step(
-        theta, space, trajectories, bin_size=setting.bin_size, scheme=setting.scheme, parts="a", anchor=anchor
-    )
-    best = space.unpack(step.theta)
-    return [space.pack(best._replace(J=np.zeros_like(best.J)))]
