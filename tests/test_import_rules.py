@@ -43,6 +43,7 @@ _FLOOR = {
     "inference.posterior": 9,
     "simulation": 9,
     "estimator": 10,
+    "selection": 11,
     "plotting": 11,
     "goodness_figure": 11.5,  # made of what `plotting` has, shown by experiments and the command line
     "io": 11,
