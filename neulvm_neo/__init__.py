@@ -2,6 +2,7 @@
 
 ========================= ==============================================================================================
 `NeuLVM`                  the latent variable model, fitted to recordings in scikit-learn's grammar
+`select_n_populations`    how many populations, by held-out likelihood (`one_standard_error` for a GridSearchCV)
 `Circuit`                 what is known of a circuit: populations, sizes, parameters, and which of them are free
 `simulate_microscopic`    a circuit neuron by neuron
 `simulate_mesoscopic`     a circuit as spike counts of whole populations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # what `__getattr__` does below, for editors and type checker
     from .recording import SpikeRecording as SpikeRecording
     from .results import FitResult as FitResult
     from .results import PopulationActivity as PopulationActivity
+    from .selection import one_standard_error as one_standard_error
+    from .selection import select_n_populations as select_n_populations
     from .simulation import simulate_mesoscopic as simulate_mesoscopic
     from .simulation import simulate_microscopic as simulate_microscopic
 
@@ -46,6 +49,8 @@ _HOME_OF = {
     "simulate_mesoscopic": "simulation",
     "GoodnessOfFit": "goodness",
     "NeuLVM": "estimator",
+    "select_n_populations": "selection",
+    "one_standard_error": "selection",
 }
 
 __all__ = ["__version__", *_HOME_OF]

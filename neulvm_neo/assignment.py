@@ -137,7 +137,7 @@ def _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state)
             raise ValueError(
                 f"{wanted} populations are given, but {few}, too few to tell them apart; give labels, or record longer."
             )
-        warnings.warn(f"n_populations was reduced from {wanted} to {possible}: {few}.", UserWarning, stacklevel=4)
+        warnings.warn(f"n_populations was reduced from {wanted} to {possible}: {few}.", UserWarning, stacklevel=6)
         wanted = possible
     labels = cluster_counts(trials.counts, bin_size, wanted, random_state=random_state).labels
     n_found = int(labels.max()) + 1
@@ -153,13 +153,13 @@ def _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state)
                 f"{', '.join(circuit.names)} in the order of their mean rates, highest first. If that is not the order "
                 "of the circuit, cluster beforehand (PopulationClusterer) and give labels.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
     elif wanted is not None and n_found < wanted:
         warnings.warn(
             f"n_populations was reduced from {wanted} to {n_found}: the spike trains are too alike.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
     return labels
 

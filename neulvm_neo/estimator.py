@@ -15,6 +15,7 @@ from . import __version__, discretization, units
 from .agreement import say_what_bins_do, warn_of_refractory_violations
 from .assignment import assign
 from .binning import bin_size_in_seconds
+from .callbacks import CallbackSupportMixin, Watch, with_callbacks
 from .circuit import Circuit
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
@@ -34,6 +35,8 @@ _NETWORK_OF = {"second-order": ("exact", 0.0002), "exponential": ("exact", np.in
 _TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
 _MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
 _CORRELATION_WINDOW = 0.05  # s
+# levels from `fit` up to its caller: scikit-learn may wrap it
+_FROM_FIT = 2 + hasattr(CallbackSupportMixin, "set_callbacks")
 _LEVELS = ("mesoscopic", "microscopic")
 _CONSTANT_RATES = ("neurons", "populations")
 
@@ -76,7 +79,7 @@ class _OneRecording(TransformerMixin):
         return self._activity(X, trials, stimulus)
 
 
-class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
+class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
     """Spiking-network model of a circuit of which a few neurons were recorded.
 
     A neuLVM [1]_ explains the spikes of recorded neurons by the activity of the populations they belong to, which is
@@ -124,10 +127,14 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
     smoothing : Quantity, time, optional
         Standard deviation of the Gaussian kernel that makes the first guess of the activity from the spikes. ``None``
         lets the data choose.
+    warm_start : bool, default False
+        A further `fit` goes on from the fitted values of the one before, in a single start, with its `labels_` and
+        circuit if the recording has as many neurons. Where one or two values are free it makes no difference: they are
+        sought everywhere anyway.
     random_state : int, Generator, RandomState or None
-        The same seed gives the same fit, for any `n_jobs`.
+        The same seed gives the same fit, for any `n_jobs` and any joblib backend on machines of one kind.
     n_jobs : int, optional
-        joblib jobs.
+        joblib jobs, over starts, filters and trials: threads, or what ``joblib.parallel_config`` says.
     verbose : int, default 0
         1 shows a progress bar.
 
@@ -210,6 +217,7 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         multiple="clip",
         start=None,
         smoothing=None,
+        warm_start=False,
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -228,10 +236,12 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         self.multiple = multiple
         self.start = start
         self.smoothing = smoothing
+        self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X, y=None, *, trials=None, stimulus=None):
         """Fit the circuit to recorded spikes.
 
@@ -259,16 +269,14 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
             If arguments contradict each other or do not fit the data; the message names the remedy.
         """
         _check_settings(self)
+        watch = Watch(self, X)
         bin_size = bin_size_in_seconds(self.bin_size)
         smoothing = None if self.smoothing is None else units.positive_seconds(self.smoothing, "smoothing")
         rng = generator_from(self.random_state)
         data = self._read(X, trials, bin_size, reset=True)
         if self.bin_size is None:
             _say_which_bins(bin_size, assumed=data.neuron_ids is None)
-        circuit, labels = assign(
-            data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
-            population_sizes=self.population_sizes, random_state=rng,
-        )  # fmt: skip
+        circuit, labels, start, n_init = self._point_of_departure(data, bin_size, rng)
         if ParameterSpace(circuit).n_free == 0:
             raise ValueError(
                 "the circuit has no free values, so there is nothing to fit; name some in free, for instance "
@@ -281,19 +289,22 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         with one_blas_thread():
             found = em.fit(
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
-                method=self.method, stimuli=stimuli, n_init=self.n_init, max_iter=self.max_iter, tol=self.tol,
-                n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs, start=_start(self.start, circuit),
-                smoothing=smoothing, verbose=self.verbose,
+                method=self.method, stimuli=stimuli, n_init=n_init, max_iter=self.max_iter, tol=self.tol,
+                n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs, start=start, smoothing=smoothing,
+                verbose=self.verbose, watch=watch,
             )  # fmt: skip
+        if watch.stopped:
+            found = dataclasses.replace(found, status=found.status.replace("interrupted", "stopped by a callback"))
         self._adopt(self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63))))
         if not self.converged_:
             advice = (
                 f"Raise max_iter (now {self.max_iter}), or tol (now {self.tol}) if the log-likelihood in trace_ has "
                 "levelled off."
             )
-            if found.status == "interrupted":
+            if found.status.startswith(("interrupted", "stopped by a callback")):
                 advice = "The best parameters so far are kept."
-            warnings.warn(f"EM has not converged ({found.status}). {advice}", ConvergenceWarning, stacklevel=2)
+            warnings.warn(f"EM has not converged ({found.status}). {advice}", ConvergenceWarning, stacklevel=_FROM_FIT)
+        watch.end()
         return self
 
     def score_samples(self, X, *, trials=None, stimulus=None):
@@ -628,6 +639,18 @@ class NeuLVM(_SeveralTrials, _OneRecording, DensityMixin, BaseEstimator):
         tags.input_tags.positive_only = True
         tags.transformer_tags.preserves_dtype = ["float64"]
         return tags
+
+    def _point_of_departure(self, data, bin_size, rng):
+        """Circuit, labels, start and number of starts."""
+        if self.warm_start and hasattr(self, "result_") and len(self.labels_) == data.n_neurons:
+            before, circuit = self.circuit_, self.circuit or self.circuit_
+            if circuit.names == before.names and np.array_equal(circuit.n_neurons, before.n_neurons):
+                return circuit, self.labels_, parameters_of(before), 1
+        circuit, labels = assign(
+            data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
+            population_sizes=self.population_sizes, random_state=rng,
+        )  # fmt: skip
+        return circuit, labels, _start(self.start, circuit), self.n_init
 
     def _result(self, found, data, circuit, labels, bin_size, seed):
         """The fit with everything that is to be known about it."""

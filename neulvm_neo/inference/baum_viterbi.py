@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .. import discretization
 from . import initialization, paper
-from .tasks import Advance, run
+from .tasks import Advance, run_one_by_one
 from .viterbi import e_step, joint_step
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class _Start(NamedTuple):
     window: np.ndarray
 
 
-def search(problem, first, draw, rngs, *, tol, n_jobs=None, verbose=0):
+def search(problem, first, draw, rngs, *, tol, n_jobs=None, verbose=0, watch=lambda: None):
     """The start that ends with the highest joint objective, carried on until it has converged.
 
     Parameters
@@ -105,7 +105,11 @@ def search(problem, first, draw, rngs, *, tol, n_jobs=None, verbose=0):
 
         converged = interrupted = False
         try:
-            found = run((joblib.delayed(one)(index, rng) for index, rng in enumerate(rngs)), n_jobs)
+            found, starts = [], (joblib.delayed(one)(index, rng) for index, rng in enumerate(rngs))
+            for result in run_one_by_one(starts, n_jobs):
+                latest[len(found)] = result[:2]
+                found.append(result)
+                watch()
             best = max(range(len(found)), key=lambda i: _objective(found[i][1]))
             start, state, converged = found[best]
             latest = {best: (start, state)}
@@ -114,6 +118,7 @@ def search(problem, first, draw, rngs, *, tol, n_jobs=None, verbose=0):
                 state = _iterate(problem, start, state, best)
                 latest = {best: (start, state)}
                 bar.update()
+                watch()
                 converged = _has_converged(state.trace, tol)
         except KeyboardInterrupt:
             interrupted, converged = True, False

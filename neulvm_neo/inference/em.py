@@ -115,6 +115,7 @@ def fit(
     start=None,
     smoothing=None,
     verbose=0,
+    watch=None,
 ):
     """Fit the free values of a circuit to recorded spikes.
 
@@ -156,6 +157,8 @@ def fit(
         (`initialization.smoothed_activity`); further starts of "viterbi" then have narrower ones.
     verbose : int
         1 shows a progress bar.
+    watch : callable, optional
+        Called after every start and every iteration of the chosen one. A KeyboardInterrupt that it raises ends the fit.
 
     Returns
     -------
@@ -174,6 +177,7 @@ def fit(
     activities, width = initialization.smoothed_activity(counts, labels, K, bin_size, smoothing)
     log.info("smoothed activity: Gaussian kernel of %g ms", 1e3 * width)
     stimuli = [None] * len(counts) if stimuli is None else stimuli
+    watch = watch or _nobody
     observations = tuple(
         Observation.from_counts(trial, labels, K, activity[0], stimulus)
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
@@ -198,13 +202,21 @@ def fit(
             space, observations, tuple(counts), labels, bin_size, scheme, method, width, smoothing is not None, max_iter
         )
         found = baum_viterbi.search(
-            problem, space.pack(parameters_of(circuit)), draw, children, tol=tol, n_jobs=n_jobs, verbose=verbose
+            problem,
+            space.pack(parameters_of(circuit)),
+            draw,
+            children,
+            tol=tol,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            watch=watch,
         )
         return _most_probable(setting, *found, max_iter, final_rng)
     if space.n_free <= few.MOST_FREE:
         found = few.search(
             space, draw, space.pack(parameters_of(circuit)), observations, histories, bin_size=bin_size, scheme=scheme,
             rng=children[0], n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, verbose=verbose,
+            watch=watch,
         )  # fmt: skip
         return _posterior_mean(setting, found, final_rng)
     rounds = _rounds(n_init, max_iter)
@@ -218,7 +230,8 @@ def fit(
         # until a start has finished, what the circuit says is the best so far
         states = [starts.begin(setting, 0, space.pack(parameters_of(circuit)), children[0])]
         tasks = [
-            joblib.delayed(starts.first_state)(competing, draw, i, child, advance) for i, child in enumerate(children)
+            joblib.delayed(starts.first_state)(competing, draw, start is not None, i, child, advance)
+            for i, child in enumerate(children)
         ]
         try:
             for n_starts, n_iter in rounds[:-1]:
@@ -228,6 +241,7 @@ def fit(
                     finished.append(state)
                     states = sorted([*finished, *(s for s in states if s.trace)], key=_objective, reverse=True)
                     bar.set_postfix_str(f"best of {n_starts} starts {_objective(states[0]):.1f} nats")
+                    watch()
                 done += len(finished) * n_iter
                 advance.up_to(done)
                 states = sorted(finished, key=_objective, reverse=True)[: max(n_starts // 2, 1)]
@@ -236,6 +250,7 @@ def fit(
                 states[0] = _climb(setting, states[0])
                 bar.update()
                 bar.set_postfix_str(f"{_objective(states[0]):.1f} nats")
+                watch()
                 converged = _has_converged(states[0], tol)
                 if converged:
                     break
@@ -371,6 +386,10 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
         status,
         state.trace,
     )
+
+
+def _nobody():
+    """Watches."""
 
 
 def _rounds(n_init, max_iter):

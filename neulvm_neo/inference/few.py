@@ -36,7 +36,20 @@ class Found(NamedTuple):
 
 
 def search(
-    space, draw, start, observations, histories, *, bin_size, scheme, rng, n_particles, max_iter, n_jobs=None, verbose=0
+    space,
+    draw,
+    start,
+    observations,
+    histories,
+    *,
+    bin_size,
+    scheme,
+    rng,
+    n_particles,
+    max_iter,
+    n_jobs=None,
+    verbose=0,
+    watch=lambda: None,
 ):
     """Posterior mean and covariance of θ.
 
@@ -89,6 +102,7 @@ def search(
                     trace.append(_record(result, len(trace), space))
                     bar.update()
                     bar.set_postfix_str(f"{result.log_likelihood:.1f} nats")
+                    watch()
                 kept = _not_collapsed(passes)
                 mean, covariance = _pooled(kept)
                 if n_passes > 1 and more == 1 and len(kept) < 2:

@@ -58,16 +58,17 @@ def begin(setting, index, theta, rng):
     return State(index, theta, first_counts(setting, theta), (), (theta,), np.zeros_like(theta), anchor, rng)
 
 
-def first_state(setting, draw, index, rng, advance):
+def first_state(setting, draw, given, index, rng, advance):
     """A start: drawn, then brought near, in several ways of which the most likely one is kept.
 
     The recorded neurons alone, with couplings held or not, and from each a few Baum–Viterbi iterations: those reach the
-    spikes from far away, where a particle filter's own trajectories would only confirm the wrong parameters.
+    spikes from far away, where a particle filter's own trajectories would only confirm the wrong parameters. A start
+    that was given may stay where it is.
     """
     drawn = draw(rng)
     settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
     begun = begin(setting, index, drawn, rng)._replace(thetas=())
-    candidates = []
+    candidates = [drawn] if given else []
     for hold in (True, False):
         theta = initialization.start_from_recorded_neurons(
             drawn, setting.space, setting.observations, setting.activities, hold_couplings=hold, **settings
