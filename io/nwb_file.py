@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 
+from .hdf5_guard import survives
 from .nwb_tables import decoded
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ def _refuse_what_is_not_nwb2(path):
         raise NWBFileNotFound(f"{os.fspath(path)}: there is no such file; check the path.")
     if os.path.isdir(path):
         raise refusal(path, "a folder, not a file; NWB in Zarr cannot be read, export it to HDF5 first.")
+    if not survives(path):
+        raise refusal(path, "damaged so that HDF5 itself crashes or never returns; get it again.")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -141,10 +141,8 @@ def check_damage(folder, seed, n_files):
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(outcomes) == n_files
     for outcome in outcomes:
-        assert outcome["what"] in ("refused", "as it was", "told", "index", "HDF5"), outcome
-    whats = [outcome["what"] for outcome in outcomes]
-    assert whats.count("HDF5") <= 0.02 * n_files  # the library itself hangs on some damaged texts
-    return whats
+        assert outcome["what"] in ("refused", "as it was", "told"), outcome
+    return [outcome["what"] for outcome in outcomes]
 
 
 def test_damaged_files_are_refused_or_counted_right(tmp_path):
