@@ -75,7 +75,7 @@ def settle(c, decay, set_of, windows, rate, n_clusters, phase, size, width, n, S
             settled_cohorts(q, c, window, gamma, H[m, k], counts, mean, survival, hazard, rest)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def fill_clusters(n_clusters, period, phase, size, width, n_neurons, n):
     """Counts n (length,) by birth, the youngest last, of neurons that fire once per period (bins) in clusters."""
     n[:] = 0.0
