@@ -40,9 +40,10 @@ except Exception:
 
 
 def survives(path):
-    """Whether a process that walks through an HDF5 file comes back; True where that cannot be tried (Windows).
+    """Whether a process that walks through an HDF5 file comes back.
 
-    A file is tried once, and again when it has changed.
+    True also where that cannot be tried: on Windows, or where no process is to be had. A file is tried once, and again
+    when it has changed.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ def survives(path):
 @functools.lru_cache(maxsize=256)
 def _walk(path, size, modified, inode):
     limit = _PATIENCE + int(size / _BYTES_PER_SECOND)
-    done = subprocess.run(
-        [sys.executable, "-c", _WALK, str(limit), path], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    command = [sys.executable, "-c", _WALK, str(limit), path]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError:  # no processes to be had here
+        return True
     return done.returncode >= 0  # below: ended by a signal

@@ -112,3 +112,9 @@ def test_an_estimator_with_one_free_value_reports_its_interval(counts):
     assert found.lower[0] < model.u_rest_[0].magnitude < found.upper[0]
     (activity,) = model.result_.activities
     assert np.all(activity.n_lower <= activity.n_upper)
+
+
+def test_a_given_start_is_where_the_search_begins_and_not_where_it_stays(counts):
+    start = CIRCUIT.replace(u_rest=15 * pq.mV)
+    model = NeuLVM(CIRCUIT, labels=[0] * 4, bin_size=2 * pq.ms, n_particles=10, random_state=0, start=start).fit(counts)
+    assert abs(model.u_rest_[0].magnitude - 12.0) < 1.0

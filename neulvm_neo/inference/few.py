@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..parameters import ParameterSpace, circuit_with
 from . import particles
 from .liu_west import liu_west
 from .tasks import run_one_by_one
@@ -57,7 +58,7 @@ def search(
     ----------
     space : ParameterSpace
     draw : callable
-        ``draw(rng) -> θ``, from the prior.
+        ``draw(rng) -> θ``, from the prior; if it always gives the same, values around it are drawn.
     start : numpy.ndarray, shape (n_free,)
         What is returned when the search is interrupted before the first pass ends.
     observations, histories, bin_size, scheme
@@ -78,6 +79,9 @@ def search(
     n_particles = MORE_PARTICLES * n_particles
     trace, passes, interrupted = [], [], False
     prior = np.array([draw(rng) for _ in range(min(n_particles, MOST_DRAWS))])
+    if not np.all(prior.std(axis=0) > 0.0):  # one start was given: 40 to 200 % of it, as of the circuit's values
+        around = ParameterSpace(circuit_with(space.circuit, space.unpack(prior[0])))
+        prior = np.array([around.draw(rng) for _ in range(len(prior))])
     mean, covariance, kept = start, np.full((len(start), len(start)), np.nan), []
     n_wide = min(WIDE_PASSES, max_iter)
     stages = [(_spread, n_wide, 1), (_around, min(NARROW_PASSES, max_iter - n_wide), 1)]
