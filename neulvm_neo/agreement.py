@@ -40,7 +40,7 @@ def say_what_bins_do(circuit, bin_size, scheme):
             f"{circuit.names[k]}: neurons may fire twice in a bin, of which the model knows nothing. Use smaller bins, "
             "or a longer t_ref.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if scheme not in ROUNDING_SCHEMES:
         return
@@ -78,5 +78,5 @@ def warn_of_refractory_violations(trials, labels, circuit, bin_size, scheme):
             "contamination and learns nothing from them. If they are real, give a circuit with a shorter t_ref, for "
             "instance Circuit.default(n_populations, t_ref=0 * pq.ms).",
             RefractoryViolationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

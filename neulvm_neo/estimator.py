@@ -819,7 +819,7 @@ def _say_which_bins(bin_size, assumed):
             f"X is an array and bin_size is None: bins of {1e3 * bin_size:g} ms were assumed. Give bin_size, for "
             "instance bin_size=2 * pq.ms.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=_FROM_FIT + 1,
         )
     else:
         logger.info("spike trains are counted in bins of %g ms", 1e3 * bin_size)

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import quantities as pq
 import sklearn
-from neulvm_neo.io import annotated_block, load_fit, save_fit
+from neulvm_neo.io import annotated_block, load_fit, read_nwb, save_fit, write_nwb
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, TimeSeriesSplit, cross_val_score, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from neulvm_neo import Circuit, NeuLVM, SpikeRecording, simulate_microscopic
+from neulvm_neo import Circuit, NeuLVM, SpikeRecording, SpikeTrainBinner, simulate_microscopic
 from neulvm_neo.agreement import RefractoryViolationWarning
 from neulvm_neo.binning import MultipleSpikesWarning, bin_recording
 from neulvm_neo.clustering import SilentNeuronsWarning
@@ -674,6 +676,117 @@ def test_a_grid_search_over_trials_works(counts):
     search = GridSearchCV(NeuLVM(labels=[0, 0, 1, 1], **QUICK), grid, cv=2).fit(counts)
     assert search.best_params_["circuit"].free == ("u_rest",)
     assert search.best_estimator_.transform(counts[0]).shape == (500, 2)
+
+
+# --- going on, looking on, and pipelines ------------------------------------------------------------------------------
+
+
+def test_a_warm_start_goes_on_from_the_fit_before(counts):
+    settings = dict(labels=[0, 0, 1, 1], **{**QUICK, "n_init": 2, "method": "viterbi"})
+    circuit = two_populations(free=("u_rest", "threshold"))
+    model = NeuLVM(circuit, warm_start=True, **settings).fit(counts[:2])
+    seen = []
+
+    def begin(rng, circuit, counts, labels, bin_size):
+        seen.append(labels.tolist())
+        return circuit
+
+    first = model.u_rest_
+    model.set_params(start=begin).fit(counts[:2])  # the start is where the fit before ended, not this one
+    assert not seen
+    assert {record["start"] for record in model.trace_} == {0}
+    assert not np.array_equal(first, model.u_rest_)
+    given = NeuLVM(circuit, start=Circuit.from_dict(circuit.to_dict()), **settings)
+    assert_array_equal(clone(given).fit(counts[0]).u_rest_, given.set_params(warm_start=True).fit(counts[0]).u_rest_)
+    fewer = [trial[:, :3] for trial in counts]  # another recording: from the beginning
+    assert model.set_params(labels=[0, 0, 1]).fit(fewer).n_features_in_ == 3
+    assert seen
+
+
+@pytest.mark.slow
+def test_a_start_that_is_given_may_stay_where_it_is(counts):
+    truth = two_populations(free=("u_rest", "threshold"))
+    settings = {**QUICK, "n_particles": 50}
+    there = NeuLVM(truth, labels=[0, 0, 1, 1], start=truth, **settings).fit(counts)
+    assert_allclose(there.u_rest_.magnitude, [13, 11], atol=2.0)
+
+
+class _Callback:
+    """Counts the ends of tasks, and asks to stop after so many."""
+
+    def __init__(self, stop_after):
+        self.stop_after, self.ended, self.torn_down = stop_after, [], 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context, **_):
+        pass
+
+    def on_fit_task_end(self, estimator, context, **_):
+        self.ended.append(context.task_name)
+        return len(self.ended) == self.stop_after
+
+    def teardown(self, estimator, context):
+        self.torn_down += 1
+
+
+@pytest.mark.parametrize("method, free", [("smc", ("u_rest", "threshold")), ("smc", ("u_rest",)), ("viterbi", None)])
+def test_callbacks_look_on_and_may_stop_the_fit(counts, method, free):
+    callbacks = pytest.importorskip("sklearn.callback", reason="this scikit-learn has no callbacks")
+    circuit = two_populations() if free is None else two_populations(free=free)
+    stop = _Callback(stop_after=2)
+    model = NeuLVM(circuit, labels=[0, 0, 1, 1], **{**QUICK, "max_iter": 7, "method": method})
+    with pytest.warns(ConvergenceWarning, match="stopped by a callback.*The best parameters so far are kept"):
+        model.set_callbacks(stop, callbacks.ProgressBar()).fit(counts[0])
+    assert stop.ended == ["step", "step", "fit"]
+    assert stop.torn_down == 1
+    assert np.isfinite(model.score(counts[1]))
+    assert not [name for name in vars(model) if "ctx" in name]
+
+
+@pytest.mark.filterwarnings("ignore:Trial .* loses track")  # 40 particles
+def test_trials_find_their_way_through_a_pipeline(counts):
+    X, trials = np.concatenate(counts), np.repeat([0, 1, 2], 500)
+    model = NeuLVM(two_populations(), labels=[0, 0, 1, 1], **QUICK)
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = model.set_fit_request(trials=True).set_transform_request(trials=True)
+        pipeline = make_pipeline(FunctionTransformer(), routed).fit(X, trials=trials)
+        activity = pipeline.transform(X, trials=trials)
+    alone = clone(model).fit(counts)
+    assert_array_equal(activity, np.concatenate(alone.transform(counts)))
+
+
+@pytest.mark.filterwarnings("ignore:Trial .* loses track")  # 40 particles
+def test_segments_go_through_a_pipeline_with_a_binner(trains):
+    segments = block_of(*trains).segments
+    model = NeuLVM(two_populations(), labels=[0, 0, 1, 1], **QUICK)
+    pipeline = make_pipeline(SpikeTrainBinner(bin_size=2 * pq.ms), model)
+    activities = pipeline.fit(segments).transform(segments)
+    assert [trial.shape for trial in activities] == [(500, 2)] * 3
+    assert_array_equal(activities[1], clone(model).fit(segments).transform(segments[1]))
+    assert pipeline.get_feature_names_out().tolist() == ["E", "I"]
+    scores = cross_val_score(pipeline, list(segments[:2]), cv=2)
+    assert_allclose(scores, cross_val_score(model, [binned(trial) for trial in trains[:2]], cv=2))
+    grid = {"spiketrainbinner__bin_size": [2 * pq.ms, 4 * pq.ms], "neulvm__bin_size": [2 * pq.ms]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(list(segments[:2]))
+    assert search.best_params_["spiketrainbinner__bin_size"] in (2 * pq.ms, 4 * pq.ms)
+
+
+def test_a_long_recording_is_fitted_stretch_by_stretch_from_its_file(tmp_path):
+    """Only one stretch is in memory at a time; every fit goes on from the one before."""
+    write_nwb(tmp_path / "long.nwb", block_of(record(1.5).spiketrains))
+    settings = {**QUICK, "method": "viterbi"}
+    model = NeuLVM(two_populations(free=("u_rest", "threshold")), labels="population", warm_start=True, **settings)
+    ends = []
+    for start in (0.0, 0.5, 1.0):
+        stretch = read_nwb(tmp_path / "long.nwb", window=(start, start + 0.5))
+        model.fit(stretch)
+        ends.append(model.u_rest_.magnitude)
+        assert len(model.activity_) == 250 or len(model.activity_[0]) == 250
+    assert not np.array_equal(ends[0], ends[2])
+    alone = clone(model).fit(stretch)
+    assert not np.array_equal(ends[2], alone.u_rest_.magnitude)
 
 
 # --- beyond constant rates --------------------------------------------------------------------------------------------
