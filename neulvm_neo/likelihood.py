@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, gammaln
 
 from . import discretization
-from .kernels import mesoscopic, mesoscopic_adjoint, observed, potential
+from .kernels import density as densities
+from .kernels import mesoscopic, mesoscopic_adjoint, observed, potential, sweep
 
 DENSITIES = ("others", "binomial", "gaussian", "noise", "deviance")
 # Counts below this count as this many in the logarithm of the deviance.
@@ -25,9 +25,9 @@ FLOOR_VARIANCE = 0.05
 # Tape kept in memory at once, for all populations together; longer trials are swept again from checkpoints, so that
 # memory grows with the trial's length alone.
 TAPE_BYTES = 64 * 2**20
-# Survivals, hazards and firing probabilities on the tape. The first two may be rounded by 6e-8 without the gradients
-# losing 1e-7 of their norm; p must not, because 1 - p is taken of it.
-TAPE_TYPES = (np.float32, np.float32, np.float64)
+# Survivals and the parts of -log q on the tape: they may be rounded by 6e-8 without the gradients losing 1e-7 of their
+# norm. What is computed from them is not.
+TAPE_TYPE = np.float32
 _left_behind = threading.local()
 
 
@@ -144,47 +144,51 @@ def joint(
     """
     if density not in DENSITIES:
         raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
-    sweep = _Sweep(
+    trial = _Sweep(
         parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature
     )
-    part_a, part_b = sweep.forward()
+    trial.forward(gradient)
     if not gradient:
-        return Likelihood(part_a, part_b, sweep.n_bar.T, sweep.variance.T)
-    g_step, g_counts, g_stimulus = sweep.backward()
-    per_hz = sweep.step.n_neurons * bin_size
+        return Likelihood(trial.part_a, trial.part_b, trial.n_bar.T, trial.variance.T)
+    g_step, g_counts, g_stimulus = trial.backward()
+    per_hz = trial.step.n_neurons * bin_size
     return Likelihood(
-        part_a,
-        part_b,
-        sweep.n_bar.T,
-        sweep.variance.T,
-        g_n=g_counts[:, sweep.n_history :].T,
+        trial.part_a,
+        trial.part_b,
+        trial.n_bar.T,
+        trial.variance.T,
+        g_n=g_counts[:, trial.n_history :].T,
         g_parameters=discretization.pull_back(g_step, parameters, bin_size, scheme),
-        g_history_rate=sweep.history_gradient(g_counts) * (per_hz if observation.start is None else 0.0),
+        g_history_rate=trial.history_gradient(g_counts) * (per_hz if observation.start is None else 0.0),
         g_stimulus=g_stimulus.T,
     )
+
+
+def binomial(n, n_bar, share, n_neurons, bin_size):
+    """Σ log Binomial(n; N, n̄ share / N) and its derivatives with respect to n̄ and n.
+
+    Arrays are (K, n_bins); of each population some `n_neurons` (K,) are meant, which have the `share` (K,) in its n̄.
+    """
+    g_mean, g_n = np.empty(n.shape), np.empty(n.shape)
+    value = densities.binomial(n, n_bar, share, n_neurons, *_bounds(n_neurons, bin_size), g_mean, g_n)
+    return value, g_mean, g_n
 
 
 def log_density(n, n_bar, variance, n_neurons, bin_size, density):
     """Σ log p(n_t | past) and its derivatives with respect to n̄, v and n; arrays (…, K).
 
-    Densities: see `joint`.
+    Densities: see `joint`, except for the binomial ones.
     """
-    floor = FLOOR_RATE * n_neurons * bin_size
-    ceiling = n_neurons * (1.0 - 1e-6)
+    floor, ceiling = _bounds(n_neurons, bin_size)
     inside = (n_bar > floor) & (n_bar < ceiling)
     mean = np.clip(n_bar, floor, ceiling)
-    if density in ("binomial", "deviance"):
+    if density == "deviance":
         log_fire, log_silent = np.log(mean / n_neurons), np.log1p(-mean / n_neurons)
-        value = n * log_fire + (n_neurons - n) * log_silent
+        log_fired, log_rest = (np.log(np.maximum(m, LEAST_COUNT) / n_neurons) for m in (n, n_neurons - n))
+        value = n * (log_fire - log_fired) + (n_neurons - n) * (log_silent - log_rest)
         g_mean = n / mean - (n_neurons - n) / (n_neurons - mean)
-        if density == "binomial":
-            value += gammaln(n_neurons + 1.0) - gammaln(n + 1.0) - gammaln(n_neurons - n + 1.0)
-            g_n = digamma(n_neurons - n + 1.0) - digamma(n + 1.0) + log_fire - log_silent
-        else:
-            log_fired, log_rest = (np.log(np.maximum(m, LEAST_COUNT) / n_neurons) for m in (n, n_neurons - n))
-            value -= n * log_fired + (n_neurons - n) * log_rest
-            g_n = log_fire - log_fired - (log_silent - log_rest)
-        return float(value.sum()), np.where(inside, g_mean, 0.0), np.zeros_like(mean), g_n
+        g_n = log_fire - log_fired - (log_silent - log_rest)
+        return float(value.sum()), np.where(inside, g_mean, 0.0), None, g_n
     free = variance > FLOOR_VARIANCE * mean
     v = np.where(free, variance, FLOOR_VARIANCE * mean)
     deviation = n - mean
@@ -197,6 +201,11 @@ def log_density(n, n_bar, variance, n_neurons, bin_size, density):
     return float(value.sum()), np.where(inside, g_mean, 0.0), np.where(free, g_v, 0.0), -deviation / v
 
 
+def _bounds(n_neurons, bin_size):
+    """Between which expected counts are kept, so that their logarithms stay finite."""
+    return FLOOR_RATE * n_neurons * bin_size, n_neurons * (1.0 - 1e-6)
+
+
 def conditional_variance(n_bar, binomial_variance, step):
     """Variance of the counts given the past, (K, …), with the feedback of spikes on their own bin.
 
@@ -204,9 +213,9 @@ def conditional_variance(n_bar, binomial_variance, step):
     leave, Q the spikes of k in the rest of a bin that one spike of b brings about, on average over the time of its
     emission, and c_b (0.8 without delay) their relative variance over that time.
     """
-    Q = step.gain_within[:, :, None] * n_bar[:, None, :]
-    unit = np.eye(len(n_bar))[:, :, None]
-    return (binomial_variance[None] * ((unit + Q) ** 2 + step.emission_variance[:, None] * Q**2)).sum(axis=1)
+    variance = np.empty_like(binomial_variance)
+    densities.conditional_variance(n_bar, binomial_variance, step.gain_within, step.emission_variance, variance)
+    return variance
 
 
 class _Sweep:
@@ -238,35 +247,34 @@ class _Sweep:
         if self.given is not None:
             self.counts[:, :B] = self.given.n[0]
         self.counts[:, B:] = np.asarray(n).T
-        self.n_spikes, n_observed = np.zeros((K, T)), np.zeros(K)
-        for times, k in zip(observation.spikes, observation.labels, strict=True):
-            self.n_spikes[k, times] += 1.0
-            n_observed[k] += 1.0
-        self.n_others = np.maximum(step.n_neurons - n_observed, 0.0)
+        trains = [np.asarray(times, dtype=np.int64) for times in observation.spikes]
+        self.offsets = np.cumsum([0, *(times.size for times in trains)])
+        self.trains = np.concatenate([*trains, np.empty(0, dtype=np.int64)])
+        self.labels = np.asarray(observation.labels, dtype=np.int64)
         self.stimulus = np.ascontiguousarray(observation.stimulus.T, dtype=float)
         self.current, self.drive, self.H = np.empty((K, T + 1)), np.empty((K, T + 1)), np.empty((K, T + 1))
         self.release = np.empty((K, B + T))
         self.n_bar, self.variance, self.surprise = np.empty((K, T)), np.empty((K, T)), np.empty((K, T))
-        unseen = max((int(times[0]) + 1 if times.size else T for times in observation.spikes), default=0)
+        unseen = max((int(times[0]) + 1 if times.size else T for times in trains), default=0)
         self.h_unseen = np.empty((K, unseen))
-        per_bin = K * (B + 1) * sum(np.dtype(kind).itemsize for kind in TAPE_TYPES)
-        rows = min(max(TAPE_BYTES // per_bin, B), T)
-        shapes = ((rows * K, B + 1), ((rows + 1) * K, B + 1), (rows * K, B + 1))
-        *self.tape, self.records = _arrays_of(
-            *zip(shapes, TAPE_TYPES, strict=True), ((rows * K, mesoscopic.N_RECORDS), np.float64)
+        rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T)
+        shapes = ((rows * K, B + 1), ((rows + 1) * K, B + 1), (rows * K, sweep.N_RECORDS), (sweep.N_EDGES, K, rows))
+        *self.tape, self.records, self.edges = _arrays_of(
+            *zip(shapes, (TAPE_TYPE, TAPE_TYPE, np.float64, np.float64), strict=True)
         )
-        edges = [*range(0, T, rows), T]
-        self.stretches = list(zip(edges[:-1], edges[1:], strict=True))
+        self.stretches = [(start, min(start + rows, T)) for start in range(0, T, rows)]
         self.checkpoints = []
+        self.part_a = self.part_b = 0.0
 
-    def forward(self):
+    def forward(self, gradient):
+        """Fill n̄ and the variances; the value as well, unless `backward` will come by it with the gradient."""
         step, B, K = self.step, self.n_history, len(self.windows)
         if self.given is None:
             potential.rest(self.counts, self.stimulus, step, self.current, self.H)
         else:
             self.current[:, 0], self.H[:, 0] = self.given.current[0], self.given.H[0]
         potential.forward(self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.release)
-        S, L, free = np.ones((K, B)), np.zeros((K, B)), np.empty((K, 5))
+        S, L, E, free = np.ones((K, B)), np.zeros((K, B)), np.zeros((K, B)), np.empty((K, 5))
         for k, window in enumerate(self.windows if self.given is None else ()):
             own = slice(B - window, B)
             mesoscopic.settled_cohorts(
@@ -277,90 +285,96 @@ class _Sweep:
         if self.given is not None:
             S[:], L[:], free[:] = self.given.S[0], self.given.L[0], self.given.free[0]
             expected = self.current[:, 0] * step.n_neurons * step.bin_size
-        state = (S, L, free, expected, np.ones(K))
-        part_a = part_b = 0.0
-        for start, stop in self.stretches:
+        self.g_c = np.zeros_like(self.constants)
+        size = 1 if gradient else 0  # of what only a gradient is added to
+        self.g_release = np.zeros((size * K, B + self.observation.n_bins))
+        self.g_h_unseen = np.zeros((size * K, self.h_unseen.shape[1]))
+        self.slope = free[:, 4].copy()
+        sweep.resume(B, self.windows, self.decay, self.release, self.slope, L, E, self.constants)
+        state = (S, L, E, free, expected, np.ones(K))
+        for i, (start, stop) in enumerate(self.stretches):
             self.checkpoints.append(state)
             state = self._advance(start, stop, state)
-            part_a += self._recorded(start, stop)
-            if self.density is not None:
-                self.last_density = self._density(start, stop)
-                part_b += self.last_density[0]
-        return part_a, part_b
+            if not gradient or i == len(self.stretches) - 1:  # the gradients of the last stretch come next
+                self._evaluate(start, stop, gradient)
 
     def _advance(self, start, stop, state):
+        """Sweep a stretch; the state at its end. Leaves the tape, the last survivals and the binomial variance."""
         K, B, rows = len(self.windows), self.n_history, stop - start
-        S, L = np.ones((K, B + rows)), np.empty((K, B + rows))
-        S[:, :B], L[:, :B] = state[0], state[1]
-        free, expected, f = (value.copy() for value in state[2:])
-        mesoscopic.forward(
-            start, stop, B, self.windows, self.decay, self.counts, self.stimulus, self.drive, self.H, self.release,
-            self.step, self.constants, S, L, free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise,
-            *self.tape, self.records,
+        S, L, E = np.ones((K, B + rows)), np.empty((K, B + rows)), np.empty((K, B + rows))
+        S[:, :B], L[:, :B], E[:, :B] = state[:3]
+        free, expected, f = (value.copy() for value in state[3:])
+        here = slice(start, stop)
+        sweep.prepare(start, stop, self.stimulus, self.drive, self.H, self.step, self.constants, self.edges)
+        sweep.forward(
+            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants, S, L, E,
+            free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise, *self.tape, self.records,
+            self.edges,
         )  # fmt: skip
         self.S = S
-        here = slice(start, stop)
         self.binomial_variance = self.variance[:, here].copy()
+        n_bar = self.n_bar[:, here].copy()
         self.variance[:, here] = (
-            conditional_variance(self.n_bar[:, here], self.binomial_variance, self.step)
-            if self.corrected
-            else self.n_bar[:, here]
+            conditional_variance(n_bar, self.binomial_variance, self.step) if self.corrected else n_bar
         )
-        return S[:, rows:].copy(), L[:, rows:].copy(), free, expected, f
+        return S[:, rows:].copy(), L[:, rows:].copy(), E[:, rows:].copy(), free, expected, f
+
+    def _evaluate(self, start, stop, gradient):
+        """Add the value of the stretch just swept; its gradients too if asked for."""
+        K = len(self.windows)
+        self.g_edges = np.zeros((5, K, stop - start if gradient else 0))
+        self.part_a += observed.likelihood(
+            start, stop, self.n_history, self.trains, self.offsets, self.labels, self.edges, self.release,
+            self.h_unseen, self.constants, gradient, self.g_edges, self.g_release, self.g_h_unseen, self.g_c,
+        )  # fmt: skip
+        self.g_density = None
+        if self.density is not None:
+            value, *self.g_density = self._density(start, stop)
+            self.part_b += value
 
     def _density(self, start, stop):
-        """log p of a stretch's counts, and its derivatives by n̄, v and n, (K, bins)."""
+        """log p of a stretch's counts, and its derivatives by n̄, v and n, (K, bins); None where v has no part in it."""
         here, B, N = slice(start, stop), self.n_history, self.step.n_neurons
-        arguments = [self.counts[:, B + start : B + stop].T, self.n_bar[:, here].T, self.variance[:, here].T]
-        if self.density != "others":
-            value, *gradients = log_density(*arguments, N, self.step.bin_size, self.density)
-            return value / self.temperature, *(np.ascontiguousarray(g.T) / self.temperature for g in gradients)
-        # the recorded neurons have their own likelihood, so the mesoscopic one is that of the others
-        some = self.n_others > 0
-        share = (self.n_others / N)[some]
-        counts, n_bar, variance = (value[:, some] for value in arguments)
-        counts = np.maximum(counts - self.n_spikes[some, here].T, 0.0)
-        value, *gradients = log_density(
-            counts, n_bar * share, variance * share, self.n_others[some], self.step.bin_size, "binomial"
-        )
-        filled = [np.zeros((len(N), stop - start)) for _ in gradients]
-        for whole, gradient, factor in zip(filled, gradients, (share, share, 1.0), strict=True):
-            whole[some] = (gradient * factor).T / self.temperature
-        return value / self.temperature, *filled
-
-    def _recorded(self, start, stop, adjoint=None):
-        """Part a of a stretch; with `adjoint`, a function of (k, spikes, arrays), what that makes of every neuron."""
-        B, T, total = self.n_history, self.observation.n_bins, 0.0
-        for k in np.unique(self.observation.labels):
-            arrays = np.empty((5, stop - start))
-            observed.potentials(k, start, stop, self.stimulus, self.drive, self.H, self.surprise, self.step, *arrays)
-            decay, decay_slope = observed.decay_since_release(k, self.step)
-            mine = [s for s, label in zip(self.observation.spikes, self.observation.labels, strict=True) if label == k]
-            if adjoint is not None:
-                adjoint(k, mine, arrays, decay, decay_slope)
-                continue
-            for spikes in mine:
-                total += observed.forward(
-                    k, spikes, T, start, stop, *arrays, self.release[k, B:], self.h_unseen[k], decay, self.constants
-                )
-        return total
+        counts, n_bar = self.counts[:, B + start : B + stop].copy(), self.n_bar[:, here].copy()
+        if self.density not in ("others", "binomial"):
+            value, *gradients = log_density(
+                counts.T, n_bar.T, self.variance[:, here].T, N, self.step.bin_size, self.density
+            )
+            gradients = [g if g is None else np.ascontiguousarray(g.T) for g in gradients]
+        else:
+            n_others = N
+            if self.density == "others":
+                # the recorded neurons have their own likelihood, so the mesoscopic one is that of the others
+                n_others = np.maximum(N - np.bincount(self.labels, minlength=len(N)), 0.0)
+                for o, k in enumerate(self.labels):
+                    times = self.trains[self.offsets[o] : self.offsets[o + 1]]
+                    counts[k, times[(times >= start) & (times < stop)] - start] -= 1.0
+                np.maximum(counts, 0.0, out=counts)
+            value, g_n_bar, g_n = binomial(counts, n_bar, n_others / N, n_others, self.step.bin_size)
+            gradients = [g_n_bar, None, g_n]
+        return value / self.temperature, *(g if g is None else g / self.temperature for g in gradients)
 
     def backward(self):
         step, B, K = self.step, self.n_history, len(self.windows)
         self.g_step = step._replace(
             **{name: np.zeros_like(value) for name, value in zip(step._fields, step, strict=True) if _is_real(value)}
         )
-        self.g_counts, self.g_release = np.zeros_like(self.counts), np.zeros_like(self.release)
+        self.g_counts, self.g_decay = np.zeros_like(self.counts), np.zeros_like(self.decay)
         self.g_drive, self.g_H = np.zeros_like(self.drive), np.zeros_like(self.H)
-        self.g_stimulus, self.g_h_unseen = np.zeros_like(self.stimulus), np.zeros_like(self.h_unseen)
-        state = (np.zeros((K, B)), np.zeros((K, B)), np.zeros((K, 5)), np.zeros(K), np.zeros(K))
+        self.g_stimulus = np.zeros_like(self.stimulus)
+        state = (*np.zeros((3, K, B)), np.zeros((K, 5)), np.zeros(K), np.zeros(K))
         for i in range(len(self.stretches) - 1, -1, -1):
             start, stop = self.stretches[i]
             if i < len(self.stretches) - 1:  # the tape holds the last stretch only
                 self._advance(start, stop, self.checkpoints[i])
+                self._evaluate(start, stop, True)
             state = self._retreat(start, stop, state)
-        S, L, free, *_ = self.checkpoints[0]
-        g_S, g_L, g_free, g_expected, _ = state
+        S, L, _, free, *_ = self.checkpoints[0]
+        g_S, g_L, g_E, g_free, g_expected, _ = state
+        mesoscopic_adjoint.resume_adjoint(
+            B, self.windows, self.decay, self.decay_slope, self.release, self.slope, L, step, g_E, g_L, self.g_release,
+            self.g_step,
+        )  # fmt: skip
         for k, window in enumerate(self.windows if self.given is None else ()):
             own = slice(B - window, B)
             g_H, g_n = mesoscopic_adjoint.settled_adjoint(
@@ -370,6 +384,8 @@ class _Sweep:
             self.g_H[k, 0] += g_H
             self.g_counts[k, 0] += g_n
             self.g_counts[k, B - 1] += g_expected[k]
+        self.g_step.leak[:] += (self.g_decay * self.decay_slope).sum(axis=1)
+        mesoscopic_adjoint.constants_adjoint(self.g_c, step, self.g_step)
         potential.adjoint(
             self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.g_drive, self.g_H,
             self.g_release, self.g_counts, self.g_stimulus, self.g_step, self.given is None,
@@ -385,58 +401,31 @@ class _Sweep:
         return g_past.reshape(self.observation.history_rate.shape)
 
     def _retreat(self, start, stop, state):
+        """Pull the gradients back over the stretch that `_evaluate` has just been through."""
         K, B, rows = len(self.windows), self.n_history, stop - start
         g_n_bar, g_variance = np.zeros((K, rows)), np.zeros((K, rows))
-        if self.density is not None:
-            last = stop == self.observation.n_bins
-            _, g_n_bar, g_variance, g_n = self.last_density if last else self._density(start, stop)
+        if self.g_density is not None:
+            g_mean, g_v, g_n = self.g_density
             self.g_counts[:, B + start : B + stop] += g_n
-        if self.corrected:
-            self._variance_adjoint(start, stop, g_n_bar, g_variance)
-        else:
-            g_n_bar += g_variance
-            g_variance[:] = 0.0
-        g_H_end, g_gap_end = np.zeros((K, rows)), np.zeros((K, rows))
-        g_c = np.zeros_like(self.constants)
-
-        def one_population(k, trains, arrays, decay, decay_slope):
-            g_arrays = np.zeros_like(arrays)
-            for spikes in trains:
-                observed.adjoint(
-                    k, spikes, self.observation.n_bins, start, stop, *arrays, self.release[k, B:], self.h_unseen[k],
-                    decay, decay_slope, self.constants, *g_arrays, self.g_release[k, B:], self.g_h_unseen[k], g_c,
+            g_n_bar += g_mean
+            if g_v is not None and self.corrected:
+                step = self.step
+                densities.conditional_variance_adjoint(
+                    self.n_bar[:, start:stop].copy(), self.binomial_variance, step.gain_within,
+                    step.emission_variance, g_v, g_n_bar, g_variance, self.g_step.gain_within,
                 )  # fmt: skip
-            observed.potentials_adjoint(
-                k, start, stop, self.stimulus, self.drive, self.H, self.surprise, self.step, *arrays[2:], *g_arrays,
-                g_H_end, g_gap_end, self.g_stimulus, self.g_drive, self.g_H, self.g_step,
-            )  # fmt: skip
-
-        self._recorded(start, stop, one_population)
-        mesoscopic_adjoint.constants_adjoint(g_c, self.step, self.g_step)
-        g_S, g_L = np.zeros((K, B + rows)), np.zeros((K, B + rows))
-        g_S[:, rows:], g_L[:, rows:] = state[0], state[1]
-        g_free, g_expected, g_f = state[2:]
+            elif g_v is not None:
+                g_n_bar += g_v
+        g_S, g_L, g_E = np.zeros((3, K, B + rows))
+        g_S[:, rows:], g_L[:, rows:], g_E[:, rows:] = state[:3]
+        g_free, g_expected, g_f = state[3:]
         mesoscopic_adjoint.adjoint(
-            start, stop, B, self.windows, self.decay, self.decay_slope, self.counts, self.stimulus, self.drive, self.H,
-            self.release, self.step, self.S, self.h_unseen, self.surprise, *self.tape, self.records, g_n_bar,
-            g_variance, self.g_h_unseen, g_H_end, g_gap_end, g_S, g_L, g_free, g_expected, g_f, self.g_counts,
-            self.g_stimulus, self.g_drive, self.g_H, self.g_release, self.g_step,
+            start, stop, B, self.windows, self.decay, self.counts, self.drive, self.H, self.release, self.step, self.S,
+            self.h_unseen, self.surprise, *self.tape, self.records, self.edges, g_n_bar, g_variance, self.g_h_unseen,
+            self.g_edges, g_S, g_L, g_E, g_free, g_expected, g_f, self.g_counts, self.g_stimulus, self.g_drive,
+            self.g_H, self.g_release, self.g_decay, self.g_step,
         )  # fmt: skip
-        return g_S[:, :B].copy(), g_L[:, :B].copy(), g_free, g_expected, g_f
-
-    def _variance_adjoint(self, start, stop, g_n_bar, g_variance):
-        """Adjoint of `conditional_variance`: g_variance becomes that of the binomial variance; adds to g_n_bar."""
-        n_bar, v, gain = self.n_bar[:, start:stop], self.binomial_variance, self.step.gain_within
-        unit, spread = np.eye(len(gain)), self.step.emission_variance
-        g_v = np.zeros_like(v)
-        for k in range(len(gain)):
-            for b in range(len(gain)):
-                Q = gain[k, b] * n_bar[k]
-                g_v[b] += g_variance[k] * ((unit[k, b] + Q) ** 2 + spread[b] * Q**2)
-                g_Q = 2.0 * g_variance[k] * v[b] * (unit[k, b] + (1.0 + spread[b]) * Q)
-                g_n_bar[k] += g_Q * gain[k, b]
-                self.g_step.gain_within[k, b] += g_Q @ n_bar[k]
-        g_variance[:] = g_v
+        return g_S[:, :B].copy(), g_L[:, :B].copy(), g_E[:, :B].copy(), g_free, g_expected, g_f
 
 
 def _arrays_of(*forms):

@@ -16,12 +16,11 @@ LARGEST_CURVED_HAZARD = 20.0
 LOG_HAZARD_CAP = math.log(LARGEST_CURVED_HAZARD)
 
 _LOG2_E = 1.4426950408889634
-_LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, so that x - k ln 2 loses no digits
-_LN2_LOW = 1.90821492927058770002e-10
-
+_LN2 = 0.6931471805599453
 
 # Added to a number below 2^51, leaves its nearest whole number in the low bits of the sum.
 _ROUND = 6755399441055744.0  # 1.5 * 2^52
+_SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 _FUSED = {"contract"}  # products and sums in one instruction: half the time
 
 
@@ -29,29 +28,27 @@ _FUSED = {"contract"}  # products and sums in one instruction: half the time
 def exp_falling(x):
     """exp(x) for x ≤ 709; clipped below -708, where it is 3e-308.
 
-    By argument reduction, x = k ln 2 + r, and a polynomial of degree 11 in its even and odd parts (Taylor's: at
-    |r| ≤ ln 2 / 2 the remainder is 6e-15). Relative error below 2e-14.
+    By argument reduction, x = k ln 2 + r, and a polynomial of degree 9 in its even and odd parts: of those that begin
+    with 1 + r (so that 1 - exp(-x) is x for small x) the one with the least relative error at |r| ≤ ln 2 / 2, 1.7e-14.
+    Relative error below 2e-14 where |x| < 50, below 6e-14 elsewhere (ln 2 in one number).
     """
     x = max(x, -708.0)
     shifted = x * _LOG2_E + _ROUND
-    k = shifted - _ROUND
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    r = x - (shifted - _ROUND) * _LN2
     r2 = r * r
-    odd = 1.0 / 39916800.0
-    odd = odd * r2 + 1.0 / 362880.0
-    odd = odd * r2 + 1.0 / 5040.0
-    odd = odd * r2 + 1.0 / 120.0
-    odd = odd * r2 + 1.0 / 6.0
+    odd = 2.7493105145960117e-06
+    odd = odd * r2 + 0.00019841538924789167
+    odd = odd * r2 + 0.00833333309526728
+    odd = odd * r2 + 0.16666666667264687
     odd = odd * r2 + 1.0
-    even = 1.0 / 3628800.0
-    even = even * r2 + 1.0 / 40320.0
-    even = even * r2 + 1.0 / 720.0
-    even = even * r2 + 1.0 / 24.0
-    even = even * r2 + 0.5
+    even = 2.4880795530207948e-05
+    even = even * r2 + 0.001388881117253432
+    even = even * r2 + 0.041666666962085076
+    even = even * r2 + 0.49999999999664546
     even = even * r2 + 1.0
-    # k in the exponent bits of a float64
-    two_to_k = np.int64((np.float64(shifted).view(np.int64) + np.int64(1023)) << np.int64(52)).view(np.float64)
-    return (odd * r + even) * two_to_k
+    # k is added to the exponent bits of a float64
+    bits = np.float64(odd * r + even).view(np.int64) + np.int64(np.float64(shifted).view(np.int64) << np.int64(52))
+    return np.int64(bits).view(np.float64)
 
 
 @njit(cache=True, fastmath=_FUSED, forceinline=True)
@@ -86,6 +83,29 @@ def integrated_hazard(log_hazard):
     """
     capped = min(log_hazard, LOG_HAZARD_CAP)
     return exp_falling(capped) * (1.0 + (log_hazard - capped))
+
+
+@njit(cache=True, fastmath=_FUSED, forceinline=True)
+def log(x):
+    """log x of a positive, normal x; absolute error below 3e-16 (1 + |log x|).
+
+    x = m 2^k with m from 1/√2 to √2, and log m = 2 artanh s, s = (m - 1)/(m + 1), by its series.
+    """
+    bits = np.float64(x).view(np.int64)
+    k = np.int64((bits - _SQRT_HALF_BITS) >> np.int64(52))
+    m = np.int64(bits - np.int64(k << np.int64(52))).view(np.float64)
+    s = (m - 1.0) / (m + 1.0)
+    s2 = s * s
+    series = 1.0 / 19.0
+    series = series * s2 + 1.0 / 17.0
+    series = series * s2 + 1.0 / 15.0
+    series = series * s2 + 1.0 / 13.0
+    series = series * s2 + 1.0 / 11.0
+    series = series * s2 + 1.0 / 9.0
+    series = series * s2 + 1.0 / 7.0
+    series = series * s2 + 1.0 / 5.0
+    series = series * s2 + 1.0 / 3.0
+    return np.float64(k) * _LN2 + 2.0 * (s + s * s2 * series)
 
 
 @njit(cache=True, forceinline=True)

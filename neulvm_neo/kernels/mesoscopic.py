@@ -1,4 +1,4 @@
-"""Expected spike counts of populations from their cohorts: forward sweep.
+"""Expected spike counts of populations from their cohorts: the equations, and one bin of a population of particles.
 
 Wang et al. 2022, eqs. 2 and 6, and Schwalger et al. 2017, with hazards integrated over bins between their edges.
 
@@ -20,10 +20,11 @@ Ages up to r are refractory, a cohort is released in the course of ages r and r 
 ages r + 2 … window are swept in a loop that vectorises, and older neurons are free: three sums per population hold all
 that is left of them, x = Σ S n, z = Σ S² n and y = Σ S n G (and E, the part of L(t+1) in their -log q).
 
+Here, cells are in single precision, for particles. `sweep` has the same equations in double precision for the
+likelihood, which knows the counts beforehand and leaves a tape.
+
 `step` is a `discretization.Step`. Cohort arrays are in the order of birth.
 """
-
-import math
 
 import numpy as np
 from numba import njit
@@ -36,8 +37,8 @@ _FAST = {"contract", "reassoc", "nsz", "arcp"}  # sums over cohorts may be reord
 # Largest correction of the predicted potential (mV) at the end of a bin: keeps absurd parameters finite.
 LARGEST_CORRECTION = 20.0
 
-# columns of the record that the forward sweep leaves for the adjoint, per bin and population
-M, W, V, P, Q2, B1, X, Z, Y, E_FREE, SLOPE, Q_FREE, L_FREE_START, L_FREE_END, L_A, L_B, Q_A, Q_B, N_RECORDS = range(19)
+# columns of `records`, per population, from which the next bin's count is predicted: sums over all neurons
+M, W, V, P, B1, N_RECORDS = range(6)
 # columns of `constants`
 WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE, PARTLY_RELEASED = range(10)
 WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, BIN_SIZE, N_CONSTANTS = range(10, 18)
@@ -59,76 +60,32 @@ def kept(y):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts(
-    i, k, m, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1,
-    tape_S, tape_L, tape_p,
+    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1
 ):  # fmt: skip
     """One bin for `count` cohorts in the order of birth: S and L are updated.
 
     Parameters
     ----------
-    i, k, m : int
-        Rows of the state arrays, of `decay`, and of the tapes. Indices are unsigned and slices avoided: an
-        index that may be negative would cost a test per cell and the vectorisation with it, a slice the counting of
-        references.
+    i, k : int
+        Rows of the state arrays and of `decay`. Indices are unsigned and slices avoided: an index that may be negative
+        would cost a test per cell and the vectorisation with it, a slice the counting of references.
     n0, s0, r0, j0, count : int
-        First columns in n, in S and L, in `release`, and in `decay` and the tapes; number of cohorts, best a multiple
-        of `discretization.LANES`.
-    n, S, L, release, decay : (·, ·)
+        First columns in n, in S and L, in `release`, and in `decay`; number of cohorts, best a multiple of
+        `discretization.LANES`.
+    n, S, L, release, decay : (·, ·) float32
         Counts, survivals, hazards at the last edge as predicted there, potential at release, γ^(age - origin).
-    f : float
+    f : float32
         Correction of the last bin.
-    H_end : float
+    H_end : float32
         Predicted H(t+1) - ϑ + ln Δt.
-    a, a0, a1, curvature, per_leak : float
+    a, a0, a1, curvature, per_leak : float32
         κ (τ_m dH/dt) at the start as predicted in the last bin, at the start and, predicted, at the end; κ; 1/γ.
-    tape_S, tape_L, tape_p : (·, ·), filled
-        Survival as it came in, L(t+1) and p, for the adjoint.
 
     Returns
     -------
-    tuple of float
+    tuple of float32
         Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
-    i, k, m = np.uintp(i), np.uintp(k), np.uintp(m)
-    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
-    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    change = (f - 1.0) * w1
-    for j in range(np.uintp(count)):
-        S_in, L_in = S[i, s0 + j], L[i, s0 + j]
-        G = decay[k, j0 + j] * release[i, r0 + j]
-        u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        # tilt(u), tilt(-u0) and tilt(u1) with one division
-        u = a + curvature * per_leak * G
-        D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
-        inverse = 1.0 / (D * D0 * D1)
-        survival = S_in * kept(change * L_in * (D0 * D1 * inverse))
-        L_end = integrated_hazard(H_end - G)
-        q = exp_falling(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
-        p = 1.0 - q
-        mass_j = survival * n[i, n0 + j]
-        v = (1.0 - survival) * mass_j
-        pm = p * mass_j
-        pv = p * v
-        fired += pm
-        mass += mass_j
-        fired_free += pv
-        mass_free += v
-        square += p * pm
-        square_free += p * pv
-        rate += L_end * q * mass_j
-        S[i, s0 + j] = survival * q
-        L[i, s0 + j] = L_end
-        tape_S[m, j0 + j] = S_in
-        tape_L[m, j0 + j] = L_end
-        tape_p[m, j0 + j] = p
-    return fired, mass, fired_free, mass_free, square, square_free, rate
-
-
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
-def advance_cohorts_single(
-    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1
-):  # fmt: skip
-    """`advance_cohorts` in single precision and without a tape: all arrays and numbers are float32."""
     i, k = np.uintp(i), np.uintp(k)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     zero, one, half, quarter = np.float32(0.0), np.float32(1.0), np.float32(0.5), np.float32(0.25)
@@ -294,27 +251,24 @@ def constants(step, windows):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_population(
-    i, k, m, record, t, own, to_n, to_release, mu, H_start, H_end, gap_end, f, unseen, single, c,
-    n, S, L, release, decay, free, tape_S, tape_L, tape_p, records,
+    i, k, t, own, mu, H_start, H_end, gap_end, f, unseen, c, n, S, L, release, decay, free, records,
 ):  # fmt: skip
     """One bin of one population: cohorts and free neurons are updated.
 
     Parameters
     ----------
-    i, k, m, record : int
-        Rows of the state arrays, of `decay` and `c`, of the tapes, and of `records`.
+    i, k : int
+        Rows of the state arrays and `records`, and of `decay` and `c`.
     t : int
         Bin: cohorts of ages above t were born before the recording.
-    own, to_n, to_release : int
-        Column of the cohort born in bin t in S and L, and what is to be added for its columns in n and `release`.
+    own : int
+        Column of the cohort born in bin t.
     mu, H_start, H_end, gap_end : float
         U_r + R I + τ_m Σ J I at the start of the bin; H at its start; H and τ_m dH/dt as predicted for its end.
     f : float
         Correction of the bin before.
     unseen : bool
         Whether the chance of neurons that have not fired since the start is asked for.
-    single : bool
-        Whether the cells (and `decay`) are in single precision; then there is no tape.
     c : (K, N_CONSTANTS)
 
     Returns
@@ -328,14 +282,11 @@ def advance_population(
     w0, w1 = c[k, WEIGHT_START], c[k, WEIGHT_END]
     a0, a1 = curvature * (mu - H_start), curvature * gap_end
     # free neurons
-    for j in range(5):
-        records[record, X + j] = free[i, j]
-    x, z, y, q, L_start, L_free, E = advance_free(
+    x, z, y, q, _, L_free, E = advance_free(
         free[i, 0], free[i, 1], free[i, 2], free[i, 3], f, H_start - offset, H_end - offset, a0, a1, curvature, leak,
         w0, w1,
     )  # fmt: skip
     p = 1.0 - q
-    records[record, Q_FREE], records[record, L_FREE_START], records[record, L_FREE_END] = q, L_start, L_free
     # cohorts, those from before the recording apart
     count = window - r - 1
     n_old = min(max(window - t, 0), count) if unseen else 0
@@ -346,34 +297,28 @@ def advance_population(
         # the younger part first
         lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
         at = first + lo
-        if single:
-            sums = advance_cohorts_single(
-                i, k, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, np.float32(f),
-                np.float32(H_end - offset), np.float32(free[i, 4]), np.float32(a0), np.float32(a1),
-                np.float32(curvature), np.float32(1.0 / leak), np.float32(w0), np.float32(w1),
-            )  # fmt: skip
-            add = (
-                float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3]), float(sums[4]), float(sums[5]),
-                float(sums[6]),
-            )  # fmt: skip
-        else:
-            add = advance_cohorts(
-                i, k, m, at + to_n, at, at + to_release, lo, size, n, S, L, release, decay, f,
-                H_end - offset, free[i, 4], a0, a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_L, tape_p,
-            )  # fmt: skip
+        sums = advance_cohorts(
+            i, k, at, at, at, lo, size, n, S, L, release, decay, np.float32(f), np.float32(H_end - offset),
+            np.float32(free[i, 4]), np.float32(a0), np.float32(a1), np.float32(curvature), np.float32(1.0 / leak),
+            np.float32(w0), np.float32(w1),
+        )  # fmt: skip
+        add = (
+            float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3]), float(sums[4]), float(sums[5]),
+            float(sums[6]),
+        )  # fmt: skip
         if part == 0:
             fired, mass, fired_free, mass_free, square, square_free, rate = add
         else:
             P0, M0, W0, V0, PP0, QQ0, B0 = add
     # age r + 1
     L_a, L_b = newborn_hazards(
-        mu, H_start, H_end, release[i, last + to_release], decay[k, count], c[k, YOUNG], c[k, RELEASE_SLOPE], R > r,
+        mu, H_start, H_end, release[i, last], decay[k, count], c[k, YOUNG], c[k, RELEASE_SLOPE], R > r,
         offset,
     )  # fmt: skip
     survival = S[i, last]
     q_b = exp_falling(-(c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b))
     p_b = 1.0 - q_b
-    mass_b = survival * n[i, last + to_n]
+    mass_b = survival * n[i, last]
     if unseen and t < r + 1:
         P0 += p_b * mass_b
         M0 += mass_b
@@ -388,13 +333,10 @@ def advance_population(
     rate += L_b * q_b * mass_b
     S[i, last] = survival * q_b
     L[i, last] = L_b
-    records[record, L_A], records[record, L_B], records[record, Q_B] = L_a, L_b, q_b
-    tape_S[m, count] = survival
-    tape_L[m, count] = L_b
     # age r
     if r > 0:
         q_a = exp_falling(-c[k, WEIGHT_A] * L_a)
-        mass_a = n[i, last + 1 + to_n]
+        mass_a = n[i, last + 1]
         if unseen and t < r:
             P0 += (1.0 - q_a) * mass_a
             M0 += mass_a
@@ -404,13 +346,12 @@ def advance_population(
         square += (1.0 - q_a) * (1.0 - q_a) * mass_a
         rate += c[k, PARTLY_RELEASED] * L_a * q_a * mass_a
         S[i, last + 1] = q_a
-        records[record, Q_A] = q_a
     # younger ones are mass only
     for s in range(last + 2, own):
         if unseen and s < own - t:
-            M0 += n[i, s + to_n]
+            M0 += n[i, s]
         else:
-            mass += n[i, s + to_n]
+            mass += n[i, s]
     h_unseen = (P0 + p * x) / (M0 + x + HARDLY_ANY) if unseen and t < window else p
     fired += P0 + p * x
     mass += M0 + x
@@ -422,13 +363,13 @@ def advance_population(
     missing = c[k, SIZE] - mass
     mean = fired + fired_free / mass_free * missing
     variance = mean - square + square_free - fired_free * fired_free / mass_free - missing * square_free / mass_free
-    records[record, M], records[record, W], records[record, V] = mass, fired_free, mass_free
-    records[record, P], records[record, Q2], records[record, B1] = fired, square_free, rate
+    records[i, M], records[i, W], records[i, V] = mass, fired_free, mass_free
+    records[i, P], records[i, B1] = fired, rate
     # the oldest cohort becomes free
-    leaving = S[i, first] * n[i, first + to_n]
+    leaving = S[i, first] * n[i, first]
     free[i, 0] = x * q + leaving
     free[i, 1] = z * q * q + leaving * S[i, first]
-    free[i, 2] = y * q * leak + leaving * decay[k, 0] * release[i, first + to_release]
+    free[i, 2] = y * q * leak + leaving * decay[k, 0] * release[i, first]
     free[i, 3], free[i, 4] = E, a1
     return mean, variance, h_unseen
 
@@ -439,68 +380,3 @@ def expect_next(m, f, count, n_neurons, records):
     missing = n_neurons - records[m, M] + records[m, P] - count
     due = f * records[m, B1] + records[m, W] / records[m, V] * missing
     return min(max(due, 0.0), n_neurons)
-
-
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def forward(
-    start, stop, n_history, windows, decay, n, stimulus, drive, H, release, step, c,
-    S, L, free, expected, f, n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_L, tape_p, records,
-):  # fmt: skip
-    """Advance all populations over the bins [start, stop).
-
-    Parameters
-    ----------
-    windows : (K,) int
-        Ages tracked one by one.
-    decay : (K, n_history)
-        `discretization.decay_table`.
-    n, release : (K, n_history + T)
-    stimulus, drive, H : (K, T), (K, T + 1), (K, T + 1)
-        See `potential.forward`.
-    c : (K, N_CONSTANTS)
-    S, L : (K, n_history + stop - start), updated
-        Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
-    free : (K, 5), updated
-        x, z, y, E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached.
-    expected, f : (K,), updated
-        Prediction of the counts of bin `start`, and the correction of the bin before.
-    n_bar, binomial_variance : (K, T), filled
-        Expected count (not clipped), and its variance given the past but for the feedback within the bin.
-    h_unseen : (K, ≤ T), filled
-        Firing probability of a neuron that has not fired since the start of the recording.
-    surprise : (K, T), filled
-        Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
-    tape_S, tape_L, tape_p : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
-        Row (stop - 1 - t) K + k, for the reverse sweep to read on and on; tape_L has K more, for the bin before.
-    """
-    K = windows.size
-    n_unseen = h_unseen.shape[1]
-    delay_bins, u_rest, tau_m, feedback, feedback_gap = (
-        step.delay_bins, step.u_rest, step.tau_m, step.feedback, step.feedback_gap
-    )  # fmt: skip
-    for k in range(K):
-        window = windows[k]
-        for j in range(1, window - int(c[k, REFRACTORY])):
-            tape_L[(stop - start) * K + k, j] = L[k, n_history - window + j - 1]
-    for t in range(start, stop):
-        row = (stop - 1 - t) * K
-        own = n_history + t - start
-        for b in range(K):
-            surprise[b, t] = n[b, n_history + t] - expected[b] if delay_bins[b] == 0 else 0.0
-        for k in range(K):
-            external = u_rest[k] + stimulus[k, t]
-            mu = external + tau_m[k] * drive[k, t]
-            gap_end = external + tau_m[k] * drive[k, t + 1] - H[k, t + 1]
-            H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
-            unseen = t < n_unseen
-            mean, variance, h = advance_population(
-                k, k, row + k, row + k, t, own, start, start + int(c[k, RELEASE]), mu, H[k, t], H_end,
-                gap_end, f[k], unseen, False, c, n, S, L, release, decay, free, tape_S, tape_L, tape_p,
-                records,
-            )  # fmt: skip
-            n_bar[k, t], binomial_variance[k, t] = mean, variance
-            if unseen:
-                h_unseen[k, t] = h
-        for k in range(K):
-            f[k] = math.exp(correction(k, t, surprise, feedback))
-            expected[k] = expect_next(row + k, f[k], n[k, n_history + t], c[k, SIZE], records)

@@ -1,7 +1,7 @@
-"""Reverse sweep of `mesoscopic`: same functions in the same order, read side by side with it.
+"""Reverse sweep of `sweep` and of `mesoscopic.settled_cohorts`: same functions, same order, read side by side.
 
-``g_`` before a name is the gradient of the objective with respect to it. Nothing is exponentiated again but for the
-few scalars per bin: the tapes keep S, L and p of every cell.
+``g_`` before a name is the gradient of the objective with respect to it. The tape keeps S and E of every cell in single
+precision; hazards and 1 - p follow from them, with one exponential per cell.
 """
 
 import math
@@ -12,24 +12,36 @@ from numba import njit
 from .elementary import LARGEST_CURVED_HAZARD, exp_falling, integrated_hazard
 from .mesoscopic import (
     _FAST,
-    B1,
     CURVATURE,
-    E_FREE,
     HARDLY_ANY,
+    LARGEST_CORRECTION,
+    LEAK,
+    OFFSET,
+    RELEASE_SLOPE,
+    YOUNG,
+    correction,
+    kept,
+    tilt,
+)  # fmt: skip
+from .sweep import (
+    A_END,
+    A_START,
+    B1,
+    E_B,
+    E_FREE,
+    F_IN,
+    H_END,
+    H_START,
     L_A,
     L_B,
     L_FREE_END,
     L_FREE_START,
-    LARGEST_CORRECTION,
-    LEAK,
-    OFFSET,
+    MU,
     Q2,
     Q_A,
     Q_B,
     Q_FREE,
-    RELEASE_SLOPE,
     SLOPE,
-    YOUNG,
     M,
     P,
     V,
@@ -37,10 +49,6 @@ from .mesoscopic import (
     X,
     Y,
     Z,
-    correction,
-    kept,
-    predicted_end,
-    tilt,
 )  # fmt: skip
 
 
@@ -59,84 +67,112 @@ def kept_slope(y):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def retreat_cohorts(
-    i, k, m, m_in, n0, s0, r0, j0, count, given, n, release, decay, decay_slope, tape_S, tape_L, tape_p,
-    g_S, g_L, g_n, g_release,
+    k, m, m_in, n0, s0, r0, j0, count, given, n, release, decay, tape_S, tape_E,
+    g_S, g_L, g_E, g_n, g_release, g_decay,
 ):  # fmt: skip
-    """Adjoint of `advance_cohorts`.
+    """Adjoint of `sweep.advance_cohorts`.
 
     Parameters
     ----------
     given : (16,)
-        f, a, a0, a1, curvature, per_leak, w0, w1 as in `advance_cohorts`, and the gradients of the seven sums that it
-        returns. (In an array, because a call with more than 30 arguments cannot be inlined.)
-    g_S, g_L : updated
-        Gradients of the updated S and L become those of the S and L that came in.
-    g_n, g_release : updated
+        f, a, a0, a1, curvature, per_leak, w0, w1 as there (a is a1 of the last bin), and the gradients of the seven
+        sums that it returns. (In an array, because a call with more than 30 arguments cannot be inlined.)
+    g_S, g_L, g_E : updated
+        Gradients of the updated S, w_1 L and E become those of the ones that came in.
+    g_n, g_release, g_decay : updated
 
     Returns
     -------
     tuple of float
-        Gradients of H_end, a, a0, a1, f, curvature, per_leak, and of the leak in `decay`.
+        Gradients of H_end, a0, a1, f, and of the curvature as it enters at the start and at the end.
     """
-    i, k, m, m_in = np.uintp(i), np.uintp(k), np.uintp(m), np.uintp(m_in)
+    k, m, m_in = np.uintp(k), np.uintp(m), np.uintp(m_in)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     f, a, a0, a1, curvature, per_leak = given[0], given[1], given[2], given[3], given[4], given[5]
     w0, w1, g_fired, g_mass, g_fired_free = given[6], given[7], given[8], given[9], given[10]
-    g_mass_free, g_square, g_square_free, g_rate = given[11], given[12], given[13], given[14]
-    change = (f - 1.0) * w1
-    g_H, g_a, g_start, g_end, g_f, g_curved, g_per_leak, g_leak = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    g_mass_free, g_square, g_square_free = given[11], given[12], given[13]
+    g_rate = given[14] / w1
+    curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
+    per_f, largest_curved = 1.0 / f, w1 * LARGEST_CURVED_HAZARD
+    g_H, g_start, g_end, g_f, g_bent_start, g_bent_end = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(np.uintp(count)):
         # forward, from the tape
-        S_in, L_in = float(tape_S[m, j0 + j]), float(tape_L[m_in, j0 + j + np.uintp(1)])
-        L_end, p = float(tape_L[m, j0 + j]), float(tape_p[m, j0 + j])
-        q = 1.0 - p
-        G = decay[k, j0 + j] * release[i, r0 + j]
-        u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        u = a + curvature * per_leak * G
+        S_in, E_in = float(tape_S[m, j0 + j]), float(tape_E[m_in, j0 + j + np.uintp(1)])
+        E = float(tape_E[m, j0 + j])
+        G = decay[k, j0 + j] * release[k, r0 + j]
+        u, u0, u1 = a + curvature_start * G, a0 + curvature_start * G, a1 + curvature * G
         D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
-        inverse = 1.0 / (D * D0 * D1)
-        tilt_change, tilt_start, tilt_end = D0 * D1 * inverse, D * D1 * inverse, D * D0 * inverse
-        y = change * L_in * tilt_change
-        c = kept(y)
+        inverse = 1.0 / (D0 * D1)
+        tilt_start, tilt_end = D1 * inverse, D0 * inverse
+        L_end = E * D1  # times w_1
+        x_start = weight_start * (E_in * D) * tilt_start
+        q = exp_falling(-(x_start + E))
+        p = 1.0 - q
+        y = min(0.25 * change * E_in, 1.0)  # kept(change · E_in), and its derivative
+        root = 1.0 - y + 0.5 * y * y
+        c = (root * root) * (root * root)
+        c_slope = -(1.0 - y) * (root * root) * root
         survival = S_in * c
-        mass_j = survival * n[i, n0 + j]
+        count_j = n[k, n0 + j]
+        mass_j = survival * count_j
         alive = 1.0 - survival
         # backward
-        g_kept = g_S[i, s0 + j] + g_rate * L_end * n[i, n0 + j]  # of survival · q
+        of_rate = g_rate * L_end
+        g_kept = g_S[k, s0 + j] + of_rate * count_j  # of survival · q
         per_mass = g_mass + p * (g_fired + p * g_square)
         per_free = g_mass_free + p * (g_fired_free + p * g_square_free)
-        g_survival = g_kept * q + n[i, n0 + j] * (per_mass + (alive - survival) * per_free)
-        g_n[i, n0 + j] += survival * (per_mass + alive * per_free + g_rate * L_end * q)
+        g_survival = g_kept * q + count_j * (per_mass + (alive - survival) * per_free)
+        g_n[k, n0 + j] += survival * (per_mass + alive * per_free + of_rate * q)
         g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free))
-        g_p -= g_kept * survival
-        g_x = g_p * q
-        g_L_end = g_L[i, s0 + j] + g_rate * q * mass_j + g_x * w1 * tilt_end
-        g_y = kept_slope(y) * S_in * g_survival
-        g_u_in = -g_y * change * L_in * (1.0 + 2.0 * u) * tilt_change * tilt_change
-        g_u0 = g_x * w0 * f * L_in * (1.0 - 2.0 * u0) * tilt_start * tilt_start
-        g_u1 = -g_x * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
-        g_u = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
-        g_per_G = per_leak * (g_u0 + g_u_in) + g_u1
-        g_G = curvature * g_per_G - g_u
-        g_S[i, s0 + j] = c * g_survival
-        g_L[i, s0 + j] = g_x * w0 * f * tilt_start + change * tilt_change * g_y
-        g_release[i, r0 + j] += g_G * decay[k, j0 + j]
+        g_x = (g_p - g_kept * survival) * q
+        g_E_end = g_E[k, s0 + j] + g_x
+        g_L_end = g_L[k, s0 + j] + g_rate * (q * mass_j) + g_E_end * tilt_end
+        g_u0 = g_x * x_start * (1.0 - 2.0 * u0) * tilt_start
+        g_u1 = -g_E_end * E * (1.0 + 2.0 * u1) * tilt_end
+        g_u = g_L_end * min(L_end, largest_curved)
+        g_change = c_slope * (S_in * g_survival)
+        g_G = curvature_start * g_u0 + curvature * g_u1 - g_u
+        g_S[k, s0 + j] = c * g_survival
+        g_L[k, s0 + j] = g_x * weight_start * tilt_start
+        g_E[k, s0 + j] = change * g_change
+        g_release[k, r0 + j] += g_G * decay[k, j0 + j]
+        g_decay[k, j0 + j] += g_G * release[k, r0 + j]
         g_H += g_u
-        g_a += g_u_in
         g_start += g_u0
         g_end += g_u1
-        g_f += L_in * (g_x * w0 * tilt_start + w1 * tilt_change * g_y)
-        g_curved += G * g_per_G
-        g_per_leak += curvature * G * (g_u0 + g_u_in)
-        g_leak += g_G * decay_slope[k, j0 + j] * release[i, r0 + j]
-    return g_H, g_a, g_start, g_end, g_f, g_curved, g_per_leak, g_leak
+        g_f += per_f * g_x * x_start + E_in * g_change
+        g_bent_start += G * g_u0
+        g_bent_end += G * g_u1
+    return g_H, g_start, g_end, g_f, g_bent_start, g_bent_end
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, step, g_E, g_L, g_release, g_step):
+    """Adjoint of `sweep.resume`: g_L (K, ≥ n_history), gradients of w_1 L, become those of L; the slopes are given."""
+    w1 = step.weight_end
+    for k in range(windows.size):
+        window, r, R = windows[k], step.refractory_bins[k], step.release_bins[k]
+        first = n_history - window
+        leak = step.leak[k]
+        curvature = step.curvature[k] / leak
+        for s in range(first, n_history):
+            g_L[k, s] *= w1
+        for j in range(window - r - 1):
+            s = first + j
+            u = slope[k] + curvature * decay[k, j] * release[k, s + R]
+            g_L[k, s] += w1 * tilt(u) * g_E[k, s]
+            g_u = -g_E[k, s] * w1 * L[k, s] * minus_tilt_slope(u)
+            g_curvature = g_u * decay[k, j] * release[k, s + R] / leak
+            g_release[k, s + R] += g_u * curvature * decay[k, j]
+            g_step.curvature[k] += g_curvature
+            g_step.leak[k] += g_u * curvature * decay_slope[k, j] * release[k, s + R] - curvature * g_curvature
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def retreat_free(
     x_in, z_in, y_in, E_in, f, L_start, L_end, q, a0, a1, curvature, leak, w0, w1, g_x, g_z, g_y, g_p, g_L_end, g_E,
 ):  # fmt: skip
-    """Adjoint of `advance_free`, given the gradients of what it returns (of p instead of q).
+    """Adjoint of what the free neurons do in `sweep.forward`, given the gradients of what comes out of it.
 
     Returns
     -------
@@ -280,12 +316,12 @@ def constants_adjoint(g_c, step, g_step):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(
-    start, stop, n_history, windows, decay, decay_slope, n, stimulus, drive, H, release, step,
-    S_final, h_unseen, surprise, tape_S, tape_L, tape_p, records,
-    g_n_bar, g_variance, g_h_unseen, g_H_end, g_gap_end, g_S, g_L, g_free, g_expected, g_f,
-    g_n, g_stimulus, g_drive, g_H, g_release, g_step,
+    start, stop, n_history, windows, decay, n, drive, H, release, step,
+    S_final, h_unseen, surprise, tape_S, tape_E, records, edges,
+    g_n_bar, g_variance, g_h_unseen, g_edges, g_S, g_L, g_E, g_free, g_expected, g_f,
+    g_n, g_stimulus, g_drive, g_H, g_release, g_decay, g_step,
 ):  # fmt: skip
-    """Pull gradients back over the bins [start, stop) that `mesoscopic.forward` has just taped.
+    """Pull gradients back over the bins [start, stop) that `sweep.forward` has just taped.
 
     Parameters
     ----------
@@ -293,19 +329,20 @@ def adjoint(
         S of the forward sweep at `stop`: of every cohort that has left the window, its last survival.
     g_n_bar, g_variance : (K, stop - start), g_h_unseen : (K, ≤ T)
         Gradients of what the sweep returns.
-    g_H_end, g_gap_end : (K, stop - start)
-        Gradients of H and τ_m dH/dt predicted for the end of the bin, from recorded neurons.
-    g_S, g_L : (K, n_history + stop - start), g_free : (K, 5), g_expected, g_f : (K,), updated
-        Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_f is that of
-        the correction f of the bin before.
+    g_edges : (5, K, stop - start)
+        Of the first five rows of `edges`, from recorded neurons.
+    g_S, g_L, g_E : (K, n_history + stop - start), g_free : (K, 5), g_expected, g_f : (K,), updated
+        Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_L is that of
+        w_1 L, g_f that of the correction f of the bin before.
     g_n, g_release, g_stimulus, g_drive, g_H, g_step : updated
+    g_decay : (K, n_history), updated
     """
     K = windows.size
     n_unseen = h_unseen.shape[1]
     w0, w1 = step.weight_start, step.weight_end
     delay_bins, refractory_bins, release_bins = step.delay_bins, step.refractory_bins, step.release_bins
     leaks, curvatures, n_neurons = step.leak, step.curvature, step.n_neurons
-    u_rest, tau_m, feedback, feedback_gap = step.u_rest, step.tau_m, step.feedback, step.feedback_gap
+    tau_m, feedback, feedback_gap = step.tau_m, step.feedback, step.feedback_gap
     release_slope, partly_released, young_power = step.release_slope, step.partly_released, step.young_power
     weight_a, weight_b_start, weight_b_end = step.weight_a, step.weight_b_start, step.weight_b_end
     youngs, young_slopes = leaks**young_power, young_power * leaks ** (young_power - 1.0)
@@ -313,10 +350,9 @@ def adjoint(
     g_tau_m, g_u_rest, g_leaks = g_step.tau_m, g_step.u_rest, g_step.leak
     g_curvatures, g_offsets = g_step.curvature, g_step.log_hazard_offset
     g_surprise, given = np.empty(K), np.empty(16)
-    fs, log_fs = np.empty(K), np.empty(K)  # correction after the bin
+    fs = np.empty(K)  # correction after the bin
     for k in range(K):
-        log_fs[k] = correction(k, stop - 1, surprise, feedback)
-        fs[k] = math.exp(log_fs[k])
+        fs[k] = math.exp(correction(k, stop - 1, surprise, feedback))
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -325,7 +361,7 @@ def adjoint(
         # the prediction of the next bin's counts, and the correction f: forward's last two loops
         for k in range(K):
             m_tape = m_row + k
-            log_f = log_fs[k]
+            log_f = correction(k, t, surprise, feedback)
             f = fs[k]
             share = records[m_tape, W] / records[m_tape, V]
             missing = n_neurons[k] - records[m_tape, M] + records[m_tape, P] - n[k, here]
@@ -345,16 +381,12 @@ def adjoint(
             m_tape = m_row + k
             mass, fired_free, mass_free = records[m_tape, M], records[m_tape, W], records[m_tape, V]
             square_free = records[m_tape, Q2]
-            # forward again: potentials
-            f_now = fs[k]
-            log_fs[k] = correction(k, t - 1, surprise, feedback) if t > 0 else 0.0
-            f_in = math.exp(log_fs[k])
+            f_now, f_in = fs[k], edges[F_IN, k, row]
             fs[k] = f_in
-            external = u_rest[k] + stimulus[k, t]
-            mu = external + tau_m[k] * drive[k, t]
-            gap_end = external + tau_m[k] * drive[k, t + 1] - H[k, t + 1]
-            H_end, gap_end = predicted_end(k, t, H[k, t + 1], gap_end, surprise, feedback, feedback_gap)
-            a0, a1 = curvature * (mu - H[k, t]), curvature * gap_end
+            mu, H_0 = edges[MU, k, row], H[k, t]
+            a0, a1 = edges[A_START, k, row], edges[A_END, k, row]
+            g_H_start, g_end = g_edges[H_START, k, row], g_edges[H_END, k, row]
+            g_a0, g_a1, g_mu = g_edges[A_START, k, row], g_edges[A_END, k, row], g_edges[MU, k, row]
             # gradients of the sums
             share = fired_free / mass_free
             missing = N - mass
@@ -384,9 +416,8 @@ def adjoint(
             g_S[k, first] += g_leaving * n[k, ahead + first] + leaving * g_z_out
             g_n[k, ahead + first] += g_leaving * S_out
             g_release[k, ahead + R + first] += g_y_out * leaving * decay[k, 0]
-            g_leak = g_y_out * leaving * decay_slope[k, 0] * release[k, ahead + R + first]
+            g_decay[k, 0] += g_y_out * leaving * release[k, ahead + R + first]
             # free neurons
-            slope, g_slope, g_a1_next = records[m_tape, SLOPE], 0.0, g_free[k, 4]
             c = kept((f_in - 1.0) * records[m_tape, E_FREE])
             x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
             q, L_free = records[m_tape, Q_FREE], records[m_tape, L_FREE_END]
@@ -395,7 +426,7 @@ def adjoint(
             g_x += p * p * (g_square + g_square_free)
             g_z = g_z_out * q * q - g_fired_free * p - g_mass_free - g_square_free * p * p
             g_y = g_y_out * q * leak
-            g_leak += g_y_out * y * q
+            g_leak = g_y_out * y * q
             g_p = g_fired * x + g_fired_free * (x - z) + 2.0 * p * (g_square * x + g_square_free * (x - z))
             g_p -= g_x_out * x + 2.0 * q * g_z_out * z + g_y_out * y * leak + g_rate * L_free * x
             g_L_free = g_rate * q * x
@@ -405,8 +436,7 @@ def adjoint(
                 if t < window:
                     unseen_mass = HARDLY_ANY + x
                     for j in range(n_old):
-                        u = slope + curvature / leak * decay[k, j] * release[k, ahead + R + first + j]
-                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * w1 * tape_L[m_tape + K, j + 1] * tilt(u))
+                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * tape_E[m_tape + K, j + 1])
                         unseen_mass += left * n[k, ahead + first + j]
                     if t < r + 1:
                         unseen_mass += tape_S[m_tape, count] * n[k, ahead + last]
@@ -419,23 +449,24 @@ def adjoint(
                 else:
                     g_p += g_h
             (
-                g_free[k, 0], g_free[k, 1], g_free[k, 2], g_free[k, 3], g_f_in, g_H_start, g_end, g_a0, g_a1,
-                g_curvature, g_leak_free,
+                g_free[k, 0], g_free[k, 1], g_free[k, 2], g_free[k, 3], g_f_in, g_start_free, g_end_free,
+                g_a0_free, g_a1_free, g_curvature, g_leak_free,
             ) = retreat_free(
                 records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, E_FREE], f_in,
                 records[m_tape, L_FREE_START], L_free, q, a0, a1, curvature, leak,
                 w0, w1, g_x, g_z, g_y, g_p, g_L_free, g_free[k, 3],
             )  # fmt: skip
             g_leak += g_leak_free
-            g_a1 += g_a1_next
+            g_H_start, g_end = g_H_start + g_start_free, g_end + g_end_free
+            g_a0, g_a1 = g_a0 + g_a0_free, g_a1 + g_a1_free
             # younger neurons are mass only
             for s in range(last + 2, own):
                 g_n[k, ahead + s] += g_mass_old if s < own - t else g_mass
             # ages r and r + 1
-            L_a, L_b = records[m_tape, L_A], records[m_tape, L_B]
+            L_a, L_b = edges[L_A, k, row], records[m_tape, L_B]
             g_L_a = 0.0
             if r > 0:
-                q_a = records[m_tape, Q_A]
+                q_a = edges[Q_A, k, row]
                 p_a = 1.0 - q_a
                 g_fired_a, g_mass_a = (g_fired_old, g_mass_old) if t < r else (g_fired, g_mass)
                 g_rate_a = g_rate * partly_released[k]
@@ -459,26 +490,35 @@ def adjoint(
                 - g_kept * survival
             )
             g_S[k, last] = g_kept * q_b + n[k, ahead + last] * (per_mass + (alive - survival) * per_free)
-            g_L_b = g_L[k, last] + g_rate * q_b * m + g_p_b * q_b * weight_b_end[k]
-            g_L[k, last] = 0.0
+            # E of that cohort
+            G_b = decay[k, count] * release[k, ahead + R + last]
+            u_b, E_b, g_E_b = a1 + curvature * G_b, records[m_tape, E_B], g_E[k, last]
+            tilt_b = tilt(u_b)
+            g_u_b = -g_E_b * E_b * (1.0 + 2.0 * u_b) * tilt_b
+            g_a1 += g_u_b
+            g_curvature += g_u_b * G_b
+            g_release[k, ahead + R + last] += g_u_b * curvature * decay[k, count]
+            g_decay[k, count] += g_u_b * curvature * release[k, ahead + R + last]
+            g_L_b = w1 * (g_L[k, last] + g_E_b * tilt_b) + g_rate * q_b * m + g_p_b * q_b * weight_b_end[k]
+            g_L[k, last], g_E[k, last] = 0.0, 0.0
             g_L_a += g_p_b * q_b * weight_b_start[k]
             # newborn_hazards
             g_u = g_L_a * min(L_a, LARGEST_CURVED_HAZARD)
-            g_mu = g_u * (1.0 - youngs[k])
+            g_mu += g_u * (1.0 - youngs[k])
             g_leak -= g_u * mu * young_slopes[k]
-            g_offset = -g_u - g_H_start
+            g_offset = -g_u - g_H_start  # H at the start of the bin, less the offset; the rest is about H itself
             g_u = g_L_b * min(L_b, LARGEST_CURVED_HAZARD)
             g_end += g_u
             if R > r:
-                at_release = H[k, t] + release_slope[k] * (mu - H[k, t])
+                at_release = H_0 + release_slope[k] * (mu - H_0)
                 g_at_release = -g_u * decay[k, count]
                 g_mu += g_at_release * release_slope[k]
                 g_H_start += g_at_release * (1.0 - release_slope[k])
-                g_release_slope[k] += g_at_release * (mu - H[k, t])
+                g_release_slope[k] += g_at_release * (mu - H_0)
             else:
                 at_release = release[k, ahead + R + last]
                 g_release[k, ahead + R + last] -= g_u * decay[k, count]
-            g_leak -= g_u * decay_slope[k, count] * at_release
+            g_decay[k, count] -= g_u * at_release
             # cohorts
             for part in range(2):
                 if part == 0:
@@ -487,28 +527,27 @@ def adjoint(
                     lo, hi, g_fired_part, g_mass_part = n_old, count, g_fired, g_mass
                 if lo == hi:
                     continue
-                given[0], given[1], given[2], given[3], given[4] = f_in, slope, a0, a1, curvature
+                given[0], given[1], given[2] = f_in, records[m_tape, SLOPE], a0
+                given[3], given[4] = a1, curvature
                 given[5], given[6], given[7], given[8], given[9] = 1.0 / leak, w0, w1, g_fired_part, g_mass_part
                 given[10], given[11], given[12], given[13] = g_fired_free, g_mass_free, g_square, g_square_free
                 given[14] = g_rate
-                gH, ga, g_start, g_stop, gf, g_curved, g_per_leak, g_decay = retreat_cohorts(
-                    k, k, m_tape, m_tape + K, ahead + first + lo, first + lo, ahead + R + first + lo, lo, hi - lo,
-                    given, n, release, decay, decay_slope, tape_S, tape_L, tape_p, g_S, g_L, g_n, g_release,
+                gH, g_start, g_stop, gf, g_bent_start, g_bent_end = retreat_cohorts(
+                    k, m_tape, m_tape + K, ahead + first + lo, first + lo, ahead + R + first + lo, lo, hi - lo,
+                    given, n, release, decay, tape_S, tape_E, g_S, g_L, g_E, g_n, g_release, g_decay,
                 )  # fmt: skip
                 g_end += gH
-                g_slope += ga
                 g_a0 += g_start
                 g_a1 += g_stop
                 g_f_in += gf
-                g_curvature += g_curved
-                g_leak += g_decay - g_per_leak / (leak * leak)
+                g_curvature += g_bent_start / leak + g_bent_end
+                g_leak -= curvature * g_bent_start / (leak * leak)
             # potentials
-            g_free[k, 4] = g_slope
             g_offset -= g_end
-            g_end += g_H_end[k, row]
-            g_gap = g_a1 * curvature + g_gap_end[k, row]
+            g_gap = g_a1 * curvature
             g_mu += g_a0 * curvature
-            g_curvature += g_a0 * (mu - H[k, t]) + g_a1 * gap_end
+            if curvature > 0.0:
+                g_curvature += (g_a0 * a0 + g_a1 * a1) / curvature
             for b in range(K):
                 g_surprise[b] -= feedback[k, b] * g_end + feedback_gap[k, b] * g_gap
                 g_feedback[k, b] -= g_end * surprise[b, t]

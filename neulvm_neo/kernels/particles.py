@@ -153,10 +153,10 @@ def recorded_hazard(age, at_release, decay, H_start, H_end, gap_end, mu, k, c):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
-def expect(cloud, co, trial, t, own, potentials, unread):
+def expect(cloud, co, trial, t, own, potentials):
     """Potentials and expected counts of bin t, whose cohorts go to the column `own`: fills `potentials`, cloud.n_bar.
 
-    Cohorts and free neurons are advanced. `unread` is a row of scratch.
+    Cohorts and free neurons are advanced.
     """
     n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
     n_bar, set_of = cloud.n_bar, cloud.set_of
@@ -193,8 +193,8 @@ def expect(cloud, co, trial, t, own, potentials, unread):
             mu = external + tau_m[q, k] * start
             gap_end = external + tau_m[q, k] * end - potential
             expectation, _, h_unseen = advance_population(
-                i, q * K + k, 0, i, t, own, 0, 0, mu, H[i], potential, gap_end, correction[i], unseen[t, k], True, c,
-                n, S, L, release, decay, free, unread, unread, unread, due,
+                i, q * K + k, t, own, mu, H[i], potential, gap_end, correction[i], unseen[t, k], c,
+                n, S, L, release, decay, free, due,
             )  # fmt: skip
             n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
             potentials[i, MU], potentials[i, H_END] = mu, potential
@@ -337,7 +337,7 @@ def _log_probability(count, expected, n_others, n_neurons):
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _ancestor_of_reference(
-    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, unread, log_future
+    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, log_future
 ):
     """A particle that the counts `reference` (T, K) from bin t on may continue (Lindsten, Jordan, Schön 2014).
 
@@ -355,7 +355,7 @@ def _ancestor_of_reference(
             off = 0
         own = off + length
         if s > t:
-            expect(beyond, co, trial, s, own, potentials, unread)
+            expect(beyond, co, trial, s, own, potentials)
             weigh(beyond, co, trial, s, potentials, log_future, weights, nothing)
         for p in range(weights.size):
             for k in range(K):
@@ -425,13 +425,13 @@ def advance(
     K, T = trial.delay_bins.size, trial.spiking.shape[0]
     length = here.n.shape[1] // 2
     keep_paths, conditional = path_n.shape[0] > 0, reference.shape[0] > 0
-    potentials, unread = np.empty((here.H.size, N_POTENTIALS)), np.empty((1, length), dtype=CELL)
+    potentials = np.empty((here.H.size, N_POTENTIALS))
     log_weight, ancestors = np.zeros(n_particles), np.zeros(n_particles, dtype=np.int64)
     log_future = np.empty(n_particles if conditional else 0)
     for t in range(start, stop):
         off = clock[FIRST]
         own = off + length
-        expect(here, co, trial, t, own, potentials, unread)
+        expect(here, co, trial, t, own, potentials)
         square, log_increment[t] = 0.0, 0.0
         if n_observed > 0:
             weigh(here, co, trial, t, potentials, log_weight, weights, predicted[t])
@@ -455,7 +455,7 @@ def advance(
             if conditional:
                 multinomial_resample(rng, weights, ancestors)
                 ancestors[0] = _ancestor_of_reference(
-                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, unread, log_future
+                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, log_future
                 )
             else:
                 systematic_resample(weights, rng.random(), ancestors)

@@ -1,0 +1,333 @@
+"""Forward sweep of the likelihood: the equations of `mesoscopic` in double precision, with a tape for the adjoint.
+
+Counts are known here, so what depends on them alone is computed for a whole stretch of bins at once (`prepare`). Within
+a bin, the exponentials of the few scalars per population are gathered in arrays, because one at a time they would take
+as long as the cohorts. Each cohort also keeps E = w_1 L(t+1) tilt(a_1 + κ G), its part in -log q, which the next bin
+corrects by f.
+"""
+
+import numpy as np
+from numba import njit
+
+from .elementary import LOG_HAZARD_CAP, exp_falling, integrated_hazard
+from .mesoscopic import (
+    _FAST,
+    CURVATURE,
+    HARDLY_ANY,
+    LARGEST_CORRECTION,
+    LEAK,
+    OFFSET,
+    PARTLY_RELEASED,
+    REFRACTORY,
+    RELEASE,
+    RELEASE_SLOPE,
+    SIZE,
+    WEIGHT_A,
+    WEIGHT_B_END,
+    WEIGHT_B_START,
+    WEIGHT_END,
+    YOUNG,
+    kept,
+    tilt,
+)  # fmt: skip
+
+# Rows of `edges`: potentials at the start of the bin and as predicted for its end, both less ϑ - ln Δt; the slopes
+# κ (τ_m dH/dt) there; where the membrane is heading; the hazard of cohorts at the end of age r, their 1 - p; the
+# correction f of the bin before.
+H_START, H_END, A_START, A_END, MU, L_A, Q_A, F_IN, N_EDGES = range(9)
+# Columns of `records`, per bin and population: sums over all neurons, free neurons as they came in, hazards and 1 - p.
+M, W, V, P, Q2, B1, X, Z, Y, E_FREE, Q_FREE, L_FREE_START, L_FREE_END, L_B, Q_B, E_B, SLOPE, N_RECORDS = range(18)
+_WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
+def advance_cohorts(
+    k, m, n0, s0, r0, j0, count, n, S, L, E, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1,
+    tape_S, tape_E,
+):  # fmt: skip
+    """One bin for `count` cohorts in the order of birth: S, L and E are updated.
+
+    Parameters
+    ----------
+    k, m : int
+        Population and row of the tapes. Indices are unsigned and slices avoided: an index that may be negative would
+        cost a test per cell and the vectorisation with it, a slice the counting of references.
+    n0, s0, r0, j0, count : int
+        First columns in n, in S, L and E, in `release`, and in `decay` and the tapes; number of cohorts, best a
+        multiple of `discretization.LANES`.
+    n, S, L, E, release, decay : (K, ·)
+        Counts, survivals, hazards at the last edge as predicted there, their part in -log q, potential at release,
+        γ^(age - origin).
+    f : float
+        Correction of the last bin.
+    H_end : float
+        Predicted H(t+1) - ϑ + ln Δt.
+    a0, a1, curvature, per_leak : float
+        κ (τ_m dH/dt) at the start and, predicted, at the end; κ; 1/γ.
+    tape_S, tape_E : (·, ·), filled
+        Survival as it came in and E.
+
+    Returns
+    -------
+    tuple of float
+        Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
+    """
+    k, m = np.uintp(k), np.uintp(m)
+    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
+    for j in range(np.uintp(count)):
+        S_in = S[k, s0 + j]
+        G = decay[k, j0 + j] * release[k, r0 + j]
+        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
+        D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        weight = w1 / (D0 * D1)  # so that w_1 tilt(-u0) and w_1 tilt(u1) take one division
+        survival = S_in * kept(change * E[k, s0 + j])
+        L_end = integrated_hazard(H_end - G)
+        E_end = L_end * (D0 * weight)
+        q = exp_falling(-(weight_start * L[k, s0 + j] * (D1 * weight) + E_end))
+        p = 1.0 - q
+        mass_j = survival * n[k, n0 + j]
+        v = mass_j - survival * mass_j
+        pm = p * mass_j
+        pv = p * v
+        fired += pm
+        mass += mass_j
+        fired_free += pv
+        mass_free += v
+        square += p * pm
+        square_free += p * pv
+        rate += L_end * (mass_j - pm)
+        S[k, s0 + j] = survival * q
+        L[k, s0 + j] = L_end
+        E[k, s0 + j] = E_end
+        tape_S[m, j0 + j] = S_in
+        tape_E[m, j0 + j] = E_end
+    return fired, mass, fired_free, mass_free, square, square_free, rate
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def resume(n_history, windows, decay, release, slope, L, E, c):
+    """Fill E (K, ≥ n_history) of the cohorts that are swept in the first bin, from L and the slope (K,) at its start.
+
+    The bin before is not swept: E is what it would have left.
+    """
+    for k in range(windows.size):
+        window, r, R = windows[k], int(c[k, REFRACTORY]), int(c[k, RELEASE])
+        first = n_history - window
+        curvature = c[k, CURVATURE] / c[k, LEAK]
+        for j in range(window - r - 1):
+            s = first + j
+            E[k, s] = c[k, WEIGHT_END] * L[k, s] * tilt(slope[k] + curvature * decay[k, j] * release[k, s + R])
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def prepare(start, stop, stimulus, drive, H, step, c, edges):
+    """What a stretch of bins has that does not depend on predictions: fills `edges` but for the last row.
+
+    H and the slope at the end of the bin are those with the spikes of the bin, from which `forward` takes its surprise.
+    """
+    for k in range(stimulus.shape[0]):
+        offset, curvature, u_rest, tau_m = c[k, OFFSET], c[k, CURVATURE], step.u_rest[k], step.tau_m[k]
+        risen, weight_a = 1.0 - c[k, YOUNG], c[k, WEIGHT_A]
+        for row in range(stop - start):
+            t = start + row
+            external = u_rest + stimulus[k, t]
+            mu = external + tau_m * drive[k, t]
+            edges[H_START, k, row], edges[H_END, k, row] = H[k, t] - offset, H[k, t + 1] - offset
+            edges[A_START, k, row] = curvature * (mu - H[k, t])
+            edges[A_END, k, row] = curvature * (external + tau_m * drive[k, t + 1] - H[k, t + 1])
+            edges[MU, k, row] = mu
+        for row in range(stop - start):
+            L_a = integrated_hazard(risen * edges[MU, k, row] - offset)
+            edges[L_A, k, row], edges[Q_A, k, row] = L_a, exp_falling(-weight_a * L_a)
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def forward(
+    start, stop, n_history, windows, decay, n, release, step, c, S, L, E, free, expected, f,
+    n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_E, records, edges,
+):  # fmt: skip
+    """Advance all populations over the bins [start, stop).
+
+    Parameters
+    ----------
+    windows : (K,) int
+        Ages tracked one by one.
+    decay : (K, n_history)
+        `discretization.decay_table`.
+    n, release : (K, n_history + T)
+        Counts, and potentials at the release of the cohorts; see `potential.forward`.
+    c : (K, N_CONSTANTS)
+        `mesoscopic.constants`.
+    S, L, E : (K, n_history + stop - start), updated
+        Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
+    free : (K, 5), updated
+        x, z, y, E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached.
+    expected, f : (K,), updated
+        Prediction of the counts of bin `start`, and the correction of the bin before.
+    n_bar, binomial_variance : (K, T), filled
+        Expected count (not clipped), and its variance given the past but for the feedback within the bin.
+    h_unseen : (K, ≤ T), filled
+        Firing probability of a neuron that has not fired since the start of the recording.
+    surprise : (K, T), filled
+        Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
+    tape_S, tape_E : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
+        Row (stop - 1 - t) K + k, for the reverse sweep to read on and on; tape_E has K more, for the bin before.
+    edges : (N_EDGES, K, ≥ stop - start)
+        Of `prepare`; completed, with what is predicted for the ends of bins.
+    """
+    K = windows.size
+    n_unseen = h_unseen.shape[1]
+    delay_bins, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
+    w0, w1 = step.weight_start, step.weight_end
+    starts, ends, newborn, corrections = 0, K, 2 * K, 3 * K  # where they begin in `u`, and in `x` the first and third
+    u, cap = np.zeros(_WIDTH * -(-4 * K // _WIDTH)), np.full(_WIDTH * -(-4 * K // _WIDTH), LOG_HAZARD_CAP)
+    cap[corrections:] = LARGEST_CORRECTION
+    x = np.zeros(_WIDTH * -(-2 * K // _WIDTH))
+    came, E_free = np.empty((K, 3)), np.empty(K)
+    for k in range(K):
+        window = windows[k]
+        for j in range(1, window - int(c[k, REFRACTORY])):
+            tape_E[(stop - start) * K + k, j] = E[k, n_history - window + j - 1]
+    for t in range(start, stop):
+        row = t - start
+        m_row = (stop - 1 - t) * K
+        own = n_history + row
+        for b in range(K):
+            surprise[b, t] = n[b, n_history + t] - expected[b] if delay_bins[b] == 0 else 0.0
+        # potentials predicted for the end of the bin; the free neurons, corrected for the last one
+        for k in range(K):
+            late, late_gap = 0.0, 0.0
+            for b in range(K):
+                late += feedback[k, b] * surprise[b, t]
+                late_gap += feedback_gap[k, b] * surprise[b, t]
+            H_end = edges[H_END, k, row] - late
+            edges[H_END, k, row] = H_end
+            edges[A_END, k, row] -= c[k, CURVATURE] * late_gap
+            edges[F_IN, k, row] = f[k]
+            m = m_row + k
+            for j in range(4):
+                records[m, X + j] = free[k, j]
+            records[m, SLOPE] = free[k, 4]
+            corrected = kept((f[k] - 1.0) * free[k, 3])
+            came[k, 0], came[k, 1] = free[k, 0] * corrected, free[k, 1] * corrected * corrected
+            came[k, 2] = free[k, 2] * corrected
+            G = came[k, 2] / (came[k, 0] + HARDLY_ANY)
+            u[starts + k], u[ends + k] = edges[H_START, k, row] - G, H_end - c[k, LEAK] * G
+            r, R = int(c[k, REFRACTORY]), int(c[k, RELEASE])
+            window = windows[k]
+            if R > r:  # released in this bin
+                H_0 = edges[H_START, k, row] + c[k, OFFSET]
+                at_release = H_0 + c[k, RELEASE_SLOPE] * (edges[MU, k, row] - H_0)
+            else:
+                at_release = release[k, n_history + t - r - 1 + R]
+            u[newborn + k] = H_end - decay[k, window - r - 1] * at_release
+            u[corrections + k] = min(max(late, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+        for j in range(u.size):
+            capped = min(u[j], cap[j])
+            u[j] = exp_falling(capped) * (1.0 + (u[j] - capped))
+        for k in range(K):
+            curvature = c[k, CURVATURE]
+            G = came[k, 2] / (came[k, 0] + HARDLY_ANY)
+            E_free[k] = w1 * u[ends + k] * tilt(edges[A_END, k, row] + curvature * c[k, LEAK] * G)
+            x[k] = w0 * u[starts + k] * tilt(-edges[A_START, k, row] - curvature * G) + E_free[k]
+            x[K + k] = c[k, WEIGHT_B_START] * edges[L_A, k, row] + c[k, WEIGHT_B_END] * u[newborn + k]
+        for j in range(x.size):
+            x[j] = exp_falling(-x[j])
+        for k in range(K):
+            window, r, R = windows[k], int(c[k, REFRACTORY]), int(c[k, RELEASE])
+            m = m_row + k
+            leak, curvature, a1 = c[k, LEAK], c[k, CURVATURE], edges[A_END, k, row]
+            unseen = t < n_unseen
+            # cohorts, those from before the recording apart: the younger part first
+            count = window - r - 1
+            n_old = min(max(window - t, 0), count) if unseen else 0
+            first, last = own - window, own - r - 1
+            P0, M0, W0, V0, PP0, QQ0, B0 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for part in range(2 if n_old > 0 else 1):
+                lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
+                at = first + lo
+                add = advance_cohorts(
+                    k, m, at + start, at, at + start + R, lo, size, n, S, L, E, release, decay, f[k],
+                    edges[H_END, k, row], edges[A_START, k, row], a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
+                )  # fmt: skip
+                if part == 0:
+                    fired, mass, fired_free, mass_free, square, square_free, rate = add
+                else:
+                    P0, M0, W0, V0, PP0, QQ0, B0 = add
+            # age r + 1
+            L_b, q_b = u[newborn + k], x[K + k]
+            p_b = 1.0 - q_b
+            survival = S[k, last]
+            mass_b = survival * n[k, last + start]
+            if unseen and t < r + 1:
+                P0 += p_b * mass_b
+                M0 += mass_b
+            else:
+                fired += p_b * mass_b
+                mass += mass_b
+            v = (1.0 - survival) * mass_b
+            fired_free += p_b * v
+            mass_free += v
+            square += p_b * p_b * mass_b
+            square_free += p_b * p_b * v
+            rate += L_b * q_b * mass_b
+            E_b = w1 * L_b * tilt(a1 + curvature * decay[k, count] * release[k, last + start + R])
+            S[k, last], L[k, last], E[k, last] = survival * q_b, L_b, E_b
+            records[m, L_B], records[m, Q_B], records[m, E_B] = L_b, q_b, E_b
+            tape_S[m, count], tape_E[m, count] = survival, E_b
+            # age r
+            if r > 0:
+                q_a = edges[Q_A, k, row]
+                p_a = 1.0 - q_a
+                mass_a = n[k, last + 1 + start]
+                if unseen and t < r:
+                    P0 += p_a * mass_a
+                    M0 += mass_a
+                else:
+                    fired += p_a * mass_a
+                    mass += mass_a
+                square += p_a * p_a * mass_a
+                rate += c[k, PARTLY_RELEASED] * edges[L_A, k, row] * q_a * mass_a
+                S[k, last + 1] = q_a
+            # younger ones are mass only
+            for s in range(last + 2, own):
+                if unseen and s < own - t:
+                    M0 += n[k, s + start]
+                else:
+                    mass += n[k, s + start]
+            # free neurons
+            x_free, z, y, q, L_free = came[k, 0], came[k, 1], came[k, 2], x[k], u[ends + k]
+            p = 1.0 - q
+            if unseen:
+                h_unseen[k, t] = (P0 + p * x_free) / (M0 + x_free + HARDLY_ANY) if t < window else p
+            fired += P0 + p * x_free
+            mass += M0 + x_free
+            fired_free += W0 + p * (x_free - z)
+            mass_free += V0 + (x_free - z) + HARDLY_ANY
+            square += PP0 + p * p * x_free
+            square_free += QQ0 + p * p * (x_free - z)
+            rate += B0 + L_free * q * x_free
+            missing = c[k, SIZE] - mass
+            share = fired_free / mass_free
+            mean = fired + share * missing
+            n_bar[k, t] = mean
+            binomial_variance[k, t] = (
+                mean - square + square_free - fired_free * share - missing * (square_free / mass_free)
+            )
+            records[m, M], records[m, W], records[m, V] = mass, fired_free, mass_free
+            records[m, P], records[m, Q2], records[m, B1] = fired, square_free, rate
+            records[m, Q_FREE], records[m, L_FREE_START], records[m, L_FREE_END] = q, u[starts + k], L_free
+            # the oldest cohort becomes free
+            S_out = S[k, first]
+            leaving = S_out * n[k, first + start]
+            free[k, 0] = x_free * q + leaving
+            free[k, 1] = z * q * q + leaving * S_out
+            free[k, 2] = y * q * leak + leaving * decay[k, 0] * release[k, first + start + R]
+            free[k, 3], free[k, 4] = E_free[k], a1
+            # the count expected from the hazards at the start of the next bin
+            f[k] = u[corrections + k]
+            due = f[k] * rate + share * (missing + fired - n[k, n_history + t])
+            expected[k] = min(max(due, 0.0), c[k, SIZE])
