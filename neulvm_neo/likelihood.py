@@ -322,7 +322,7 @@ class _Sweep:
     def _evaluate(self, start, stop, gradient):
         """Add the value of the stretch just swept; its gradients too if asked for."""
         K = len(self.windows)
-        self.g_edges = np.zeros((5, K, stop - start if gradient else 0))
+        self.g_edges = np.zeros((sweep.N_EDGES, K, stop - start if gradient else 0))
         self.part_a += observed.likelihood(
             start, stop, self.n_history, self.trains, self.offsets, self.labels, self.edges, self.release,
             self.h_unseen, self.constants, gradient, self.g_edges, self.g_release, self.g_h_unseen, self.g_c,
@@ -420,10 +420,13 @@ class _Sweep:
         g_S[:, rows:], g_L[:, rows:], g_E[:, rows:] = state[:3]
         g_free, g_expected, g_f = state[3:]
         mesoscopic_adjoint.adjoint(
-            start, stop, B, self.windows, self.decay, self.counts, self.drive, self.H, self.release, self.step, self.S,
-            self.h_unseen, self.surprise, *self.tape, self.records, self.edges, g_n_bar, g_variance, self.g_h_unseen,
-            self.g_edges, g_S, g_L, g_E, g_free, g_expected, g_f, self.g_counts, self.g_stimulus, self.g_drive,
-            self.g_H, self.g_release, self.g_decay, self.g_step,
+            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants, self.S,
+            self.h_unseen, *self.tape, self.records, self.edges, g_n_bar, g_variance, self.g_h_unseen, self.g_edges,
+            g_S, g_L, g_E, g_free, g_expected, g_f, self.g_counts, self.g_release, self.g_decay, self.g_step,
+        )  # fmt: skip
+        mesoscopic_adjoint.prepare_adjoint(
+            start, stop, self.drive, self.H, self.surprise, self.step, self.edges, self.g_edges, self.g_stimulus,
+            self.g_drive, self.g_H, self.g_step,
         )  # fmt: skip
         return g_S[:, :B].copy(), g_L[:, :B].copy(), g_E[:, :B].copy(), g_free, g_expected, g_f
 

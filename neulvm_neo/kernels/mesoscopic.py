@@ -152,24 +152,6 @@ def newborn_hazards(mu, H_start, H_end, release, decay, young_decay, release_slo
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def predicted_end(k, t, H_end, gap_end, surprise, feedback, feedback_gap):
-    """H and τ_m dH/dt at the end of a bin had the predicted counts come; `surprise` is n minus the prediction."""
-    for b in range(surprise.shape[0]):
-        H_end -= feedback[k, b] * surprise[b, t]
-        gap_end -= feedback_gap[k, b] * surprise[b, t]
-    return H_end, gap_end
-
-
-@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def correction(k, t, surprise, feedback):
-    """Log of f: H - H_predicted at the end of a bin."""
-    total = 0.0
-    for b in range(surprise.shape[0]):
-        total += feedback[k, b] * surprise[b, t]
-    return min(max(total, -LARGEST_CORRECTION), LARGEST_CORRECTION)
-
-
-@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def settled_cohorts(k, c, window, decay, H, n, mean, S, L, free):
     """State at the left edge of bin 0 of a population whose potential has been constant.
 

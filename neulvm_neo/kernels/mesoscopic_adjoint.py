@@ -4,8 +4,6 @@
 precision; hazards and 1 - p follow from them, with one exponential per cell.
 """
 
-import math
-
 import numpy as np
 from numba import njit
 
@@ -14,38 +12,52 @@ from .mesoscopic import (
     _FAST,
     CURVATURE,
     HARDLY_ANY,
-    LARGEST_CORRECTION,
     LEAK,
     OFFSET,
+    PARTLY_RELEASED,
+    REFRACTORY,
+    RELEASE,
     RELEASE_SLOPE,
+    WEIGHT_A,
+    WEIGHT_B_END,
+    WEIGHT_B_START,
     YOUNG,
-    correction,
     kept,
     tilt,
 )  # fmt: skip
 from .sweep import (
     A_END,
     A_START,
-    B1,
+    DUE_INSIDE,
     E_B,
     E_FREE,
     F_IN,
+    F_INSIDE,
+    F_OUT,
+    G_FREE,
     H_END,
     H_START,
+    KEPT,
+    KEPT_SLOPE,
     L_A,
     L_B,
-    L_FREE_END,
-    L_FREE_START,
+    L_END,
+    L_START,
+    MISSING,
     MU,
-    Q2,
+    PER_FREE,
+    PER_X,
     Q_A,
     Q_B,
     Q_FREE,
+    RATE,
+    SHARE,
     SLOPE,
-    M,
-    P,
-    V,
-    W,
+    SQUARE_SHARE,
+    TAKEN_OVER,
+    TILT_B,
+    TILT_END,
+    TILT_START,
     X,
     Y,
     Z,
@@ -56,13 +68,6 @@ from .sweep import (
 def minus_tilt_slope(u):
     """Derivative of -tilt(u)."""
     return (1.0 + 2.0 * u) * tilt(u) ** 2
-
-
-@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def kept_slope(y):
-    """Derivative of kept(y)."""
-    t = min(0.25 * y, 1.0)
-    return -(1.0 - t) * (1.0 - t + 0.5 * t * t) ** 3
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
@@ -166,44 +171,6 @@ def resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, st
             g_release[k, s + R] += g_u * curvature * decay[k, j]
             g_step.curvature[k] += g_curvature
             g_step.leak[k] += g_u * curvature * decay_slope[k, j] * release[k, s + R] - curvature * g_curvature
-
-
-@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def retreat_free(
-    x_in, z_in, y_in, E_in, f, L_start, L_end, q, a0, a1, curvature, leak, w0, w1, g_x, g_z, g_y, g_p, g_L_end, g_E,
-):  # fmt: skip
-    """Adjoint of what the free neurons do in `sweep.forward`, given the gradients of what comes out of it.
-
-    Returns
-    -------
-    tuple of float
-        Gradients of x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak.
-    """
-    change = (f - 1.0) * E_in
-    c = kept(change)
-    x, y = x_in * c, y_in * c
-    per_x = 1.0 / (x + HARDLY_ANY)
-    G = y * per_x
-    u0, u1 = a0 + curvature * G, a1 + curvature * leak * G
-    tilt_start, tilt_end = tilt(-u0), tilt(u1)
-    g_hazard = g_p * q
-    g_E += g_hazard
-    g_L_end += g_E * w1 * tilt_end
-    g_u0 = g_hazard * w0 * L_start * (1.0 - 2.0 * u0) * tilt_start * tilt_start
-    g_u1 = -g_E * w1 * L_end * (1.0 + 2.0 * u1) * tilt_end * tilt_end
-    g_H_start = g_hazard * w0 * tilt_start * min(L_start, LARGEST_CURVED_HAZARD)
-    g_H_end = g_L_end * min(L_end, LARGEST_CURVED_HAZARD)
-    g_G = curvature * (g_u0 + leak * g_u1) - g_H_start - leak * g_H_end
-    g_leak = G * (curvature * g_u1 - g_H_end)
-    g_curvature = G * (g_u0 + leak * g_u1)
-    g_y += g_G * per_x
-    g_x -= g_G * G * per_x
-    g_c = g_x * x_in + 2.0 * c * g_z * z_in + g_y * y_in
-    g_change = kept_slope(change) * g_c
-    return (
-        g_x * c, g_z * c * c, g_y * c, (f - 1.0) * g_change, E_in * g_change, g_H_start, g_H_end, g_u0, g_u1,
-        g_curvature, g_leak,
-    )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -315,11 +282,56 @@ def constants_adjoint(g_c, step, g_step):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+def prepare_adjoint(
+    start, stop, drive, H, surprise, step, edges, g_edges, g_stimulus, g_drive, g_H, g_step
+):  # fmt: skip
+    """Adjoint of `sweep.prepare`, and of the predictions by `surprise` with which `sweep.forward` completes `edges`.
+
+    g_edges (N_EDGES, K, ≥ stop - start) as `adjoint` leaves it; adds to the gradients after it.
+    """
+    K, rows = surprise.shape[0], stop - start
+    for k in range(K):
+        curvature, tau_m, leak, power = step.curvature[k], step.tau_m[k], step.leak[k], step.young_power[k]
+        risen = 1.0 - leak**power
+        per_curvature = 1.0 / curvature if curvature > 0.0 else 0.0
+        g_curvature, g_offset, g_young, g_tau_m, g_u_rest = 0.0, 0.0, 0.0, 0.0, 0.0
+        for row in range(rows):
+            t = start + row
+            mu = edges[MU, k, row]
+            g_start, g_a0, g_a1 = g_edges[H_START, k, row], g_edges[A_START, k, row], g_edges[A_END, k, row]
+            g_u = g_edges[L_A, k, row] * min(edges[L_A, k, row], LARGEST_CURVED_HAZARD)
+            g_mu = g_edges[MU, k, row] + g_u * risen + g_a0 * curvature
+            g_gap = g_a1 * curvature
+            g_young -= g_u * mu
+            g_offset -= g_u + g_start + g_edges[H_END, k, row]
+            g_curvature += g_a0 * edges[A_START, k, row] + g_a1 * edges[A_END, k, row]
+            g_H[k, t] += g_start - g_a0 * curvature
+            g_drive[k, t] += g_mu * tau_m
+            g_tau_m += g_mu * drive[k, t] + g_gap * drive[k, t + 1]
+            g_stimulus[k, t] += g_mu + g_gap
+            g_u_rest += g_mu + g_gap
+        for row in range(rows):
+            g_gap = g_edges[A_END, k, row] * curvature
+            g_H[k, start + row + 1] += g_edges[H_END, k, row] - g_gap
+            g_drive[k, start + row + 1] += g_gap * tau_m
+        for b in range(K):
+            g_late, g_late_gap = 0.0, 0.0
+            for row in range(rows):
+                g_late += surprise[b, start + row] * (g_edges[Q_A, k, row] - g_edges[H_END, k, row])
+                g_late_gap -= surprise[b, start + row] * g_edges[A_END, k, row]
+            g_step.feedback[k, b] += g_late
+            g_step.feedback_gap[k, b] += g_late_gap * curvature
+        g_step.curvature[k] += g_curvature * per_curvature
+        g_step.log_hazard_offset[k] += g_offset
+        g_step.leak[k] += g_young * power * leak ** (power - 1.0)
+        g_step.tau_m[k] += g_tau_m
+        g_step.u_rest[k] += g_u_rest
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(
-    start, stop, n_history, windows, decay, n, drive, H, release, step,
-    S_final, h_unseen, surprise, tape_S, tape_E, records, edges,
-    g_n_bar, g_variance, g_h_unseen, g_edges, g_S, g_L, g_E, g_free, g_expected, g_f,
-    g_n, g_stimulus, g_drive, g_H, g_release, g_decay, g_step,
+    start, stop, n_history, windows, decay, n, release, step, c, S_final, h_unseen, tape_S, tape_E, records, edges,
+    g_n_bar, g_variance, g_h_unseen, g_edges, g_S, g_L, g_E, g_free, g_expected, g_f, g_n, g_release, g_decay, g_step,
 ):  # fmt: skip
     """Pull gradients back over the bins [start, stop) that `sweep.forward` has just taped.
 
@@ -329,239 +341,204 @@ def adjoint(
         S of the forward sweep at `stop`: of every cohort that has left the window, its last survival.
     g_n_bar, g_variance : (K, stop - start), g_h_unseen : (K, ≤ T)
         Gradients of what the sweep returns.
-    g_edges : (5, K, stop - start)
-        Of the first five rows of `edges`, from recorded neurons.
+    g_edges : (N_EDGES, K, stop - start), updated
+        The first five rows, those of `edges` from recorded neurons, become those from everything; filled are L_A and,
+        in the row Q_A, the gradient of log f after the bin.
     g_S, g_L, g_E : (K, n_history + stop - start), g_free : (K, 5), g_expected, g_f : (K,), updated
         Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_L is that of
         w_1 L, g_f that of the correction f of the bin before.
-    g_n, g_release, g_stimulus, g_drive, g_H, g_step : updated
+    g_n, g_release, g_step : updated
     g_decay : (K, n_history), updated
     """
     K = windows.size
     n_unseen = h_unseen.shape[1]
     w0, w1 = step.weight_start, step.weight_end
-    delay_bins, refractory_bins, release_bins = step.delay_bins, step.refractory_bins, step.release_bins
-    leaks, curvatures, n_neurons = step.leak, step.curvature, step.n_neurons
-    tau_m, feedback, feedback_gap = step.tau_m, step.feedback, step.feedback_gap
-    release_slope, partly_released, young_power = step.release_slope, step.partly_released, step.young_power
-    weight_a, weight_b_start, weight_b_end = step.weight_a, step.weight_b_start, step.weight_b_end
-    youngs, young_slopes = leaks**young_power, young_power * leaks ** (young_power - 1.0)
-    g_feedback, g_feedback_gap, g_release_slope = g_step.feedback, g_step.feedback_gap, g_step.release_slope
-    g_tau_m, g_u_rest, g_leaks = g_step.tau_m, g_step.u_rest, g_step.leak
-    g_curvatures, g_offsets = g_step.curvature, g_step.log_hazard_offset
+    delay_bins, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
+    g_release_slope, g_leaks, g_curvatures = g_step.release_slope, g_step.leak, g_step.curvature
+    g_offsets = g_step.log_hazard_offset
     g_surprise, given = np.empty(K), np.empty(16)
-    fs = np.empty(K)  # correction after the bin
-    for k in range(K):
-        fs[k] = math.exp(correction(k, stop - 1, surprise, feedback))
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
         here = n_history + t
         g_surprise[:] = 0.0
-        # the prediction of the next bin's counts, and the correction f: forward's last two loops
+        # the prediction of the next bin's counts, and the correction f
         for k in range(K):
-            m_tape = m_row + k
-            log_f = correction(k, t, surprise, feedback)
-            f = fs[k]
-            share = records[m_tape, W] / records[m_tape, V]
-            missing = n_neurons[k] - records[m_tape, M] + records[m_tape, P] - n[k, here]
-            due = f * records[m_tape, B1] + share * missing
-            g_due = g_expected[k] if 0.0 < due < n_neurons[k] else 0.0
-            g_log_f = f * (g_f[k] + g_due * records[m_tape, B1])
-            if not -LARGEST_CORRECTION < log_f < LARGEST_CORRECTION:
-                g_log_f = 0.0
+            m = m_row + k
+            g_due = g_expected[k] * records[m, DUE_INSIDE]
+            g_log_f = records[m, F_OUT] * records[m, F_INSIDE] * (g_f[k] + g_due * records[m, RATE])
+            g_edges[Q_A, k, row] = g_log_f
             for b in range(K):
                 g_surprise[b] += feedback[k, b] * g_log_f
-                g_feedback[k, b] += surprise[b, t] * g_log_f
-            g_n[k, here] -= g_due * share
+            g_n[k, here] -= g_due * records[m, SHARE]
             g_expected[k] = g_due  # kept for the sums below
         for k in range(K):
-            window, r, R = windows[k], refractory_bins[k], release_bins[k]
-            leak, curvature, N = leaks[k], curvatures[k], n_neurons[k]
-            m_tape = m_row + k
-            mass, fired_free, mass_free = records[m_tape, M], records[m_tape, W], records[m_tape, V]
-            square_free = records[m_tape, Q2]
-            f_now, f_in = fs[k], edges[F_IN, k, row]
-            fs[k] = f_in
-            mu, H_0 = edges[MU, k, row], H[k, t]
+            window, r, R = windows[k], int(c[k, REFRACTORY]), int(c[k, RELEASE])
+            leak, curvature = c[k, LEAK], c[k, CURVATURE]
+            m = m_row + k
+            f = records[m, F_IN]
             a0, a1 = edges[A_START, k, row], edges[A_END, k, row]
-            g_H_start, g_end = g_edges[H_START, k, row], g_edges[H_END, k, row]
-            g_a0, g_a1, g_mu = g_edges[A_START, k, row], g_edges[A_END, k, row], g_edges[MU, k, row]
+            g_H_start, g_end, g_mu = g_edges[H_START, k, row], g_edges[H_END, k, row], g_edges[MU, k, row]
+            g_a0, g_a1 = g_edges[A_START, k, row], g_edges[A_END, k, row]
             # gradients of the sums
-            share = fired_free / mass_free
-            missing = N - mass
+            share, missing, per_free = records[m, SHARE], records[m, MISSING], records[m, PER_FREE]
             g_due = g_expected[k]
-            g_rate = g_due * f_now
+            g_rate = g_due * records[m, F_OUT]
             g_mean, g_var = g_n_bar[k, row] + g_variance[k, row], g_variance[k, row]
-            g_share = g_mean * missing + g_due * (missing + records[m_tape, P] - n[k, here])
+            g_share = g_mean * missing + g_due * records[m, TAKEN_OVER]
             g_fired = g_mean + g_due * share
-            g_mass = -(g_mean + g_due) * share + g_var * square_free / mass_free
-            g_fired_free = (g_share - 2.0 * g_var * fired_free) / mass_free
-            g_mass_free = -g_share * share / mass_free + g_var * (fired_free * fired_free + missing * square_free) / (
-                mass_free * mass_free
-            )
+            g_mass = -(g_mean + g_due) * share + g_var * records[m, SQUARE_SHARE]
+            g_fired_free = g_share * per_free - 2.0 * g_var * share
+            g_mass_free = (missing * records[m, SQUARE_SHARE] * g_var - g_share * share) * per_free
+            g_mass_free += g_var * share * share
             g_square = -g_var
-            g_square_free = g_var * (1.0 - missing / mass_free)
+            g_square_free = g_var * (1.0 - missing * per_free)
             # the oldest cohort becomes free
             own = row + n_history
             count = window - r - 1
-            n_old = min(max(window - t, 0), count) if t < n_unseen else 0
             first, last = own - window, own - r - 1
-            ahead = here - own
-            S_out = S_final[k, first]
-            leaving = S_out * n[k, ahead + first]
+            S_out, released = S_final[k, first], first + start + R
+            leaving = S_out * n[k, first + start]
             g_x_out, g_z_out, g_y_out = g_free[k, 0], g_free[k, 1], g_free[k, 2]
-            G_out = decay[k, 0] * release[k, ahead + R + first]
-            g_leaving = g_x_out + S_out * g_z_out + G_out * g_y_out
-            g_S[k, first] += g_leaving * n[k, ahead + first] + leaving * g_z_out
-            g_n[k, ahead + first] += g_leaving * S_out
-            g_release[k, ahead + R + first] += g_y_out * leaving * decay[k, 0]
-            g_decay[k, 0] += g_y_out * leaving * release[k, ahead + R + first]
-            # free neurons
-            c = kept((f_in - 1.0) * records[m_tape, E_FREE])
-            x, z, y = records[m_tape, X] * c, records[m_tape, Z] * c * c, records[m_tape, Y] * c
-            q, L_free = records[m_tape, Q_FREE], records[m_tape, L_FREE_END]
+            g_leaving = g_x_out + S_out * g_z_out + decay[k, 0] * release[k, released] * g_y_out
+            g_S[k, first] += g_leaving * n[k, first + start] + leaving * g_z_out
+            g_n[k, first + start] += g_leaving * S_out
+            g_release[k, released] += g_y_out * leaving * decay[k, 0]
+            g_decay[k, 0] += g_y_out * leaving * release[k, released]
+            # free neurons: mass and probability to fire
+            x, z, y = records[m, X], records[m, Z], records[m, Y]
+            q, L_free = records[m, Q_FREE], records[m, L_END]
             p = 1.0 - q
             g_x = g_x_out * q + g_fired * p + g_mass + g_fired_free * p + g_mass_free + g_rate * L_free * q
             g_x += p * p * (g_square + g_square_free)
             g_z = g_z_out * q * q - g_fired_free * p - g_mass_free - g_square_free * p * p
             g_y = g_y_out * q * leak
-            g_leak = g_y_out * y * q
             g_p = g_fired * x + g_fired_free * (x - z) + 2.0 * p * (g_square * x + g_square_free * (x - z))
             g_p -= g_x_out * x + 2.0 * q * g_z_out * z + g_y_out * y * leak + g_rate * L_free * x
-            g_L_free = g_rate * q * x
-            g_fired_old, g_mass_old = g_fired, g_mass
+            g_fired_old, g_mass_old, n_old = g_fired, g_mass, 0
             if t < n_unseen:
                 g_h = g_h_unseen[k, t]
                 if t < window:
+                    n_old = min(window - t, count)
                     unseen_mass = HARDLY_ANY + x
                     for j in range(n_old):
-                        left = tape_S[m_tape, j] * kept((f_in - 1.0) * tape_E[m_tape + K, j + 1])
-                        unseen_mass += left * n[k, ahead + first + j]
+                        left = tape_S[m, j] * kept((f - 1.0) * tape_E[m + K, j + 1])
+                        unseen_mass += left * n[k, first + start + j]
                     if t < r + 1:
-                        unseen_mass += tape_S[m_tape, count] * n[k, ahead + last]
+                        unseen_mass += tape_S[m, count] * n[k, last + start]
                     for s in range(last + 1, own - t):
-                        unseen_mass += n[k, ahead + s]
+                        unseen_mass += n[k, s + start]
                     g_p += g_h * x / unseen_mass
                     g_x += g_h * (p - h_unseen[k, t]) / unseen_mass
                     g_fired_old += g_h / unseen_mass
                     g_mass_old -= g_h * h_unseen[k, t] / unseen_mass
                 else:
                     g_p += g_h
-            (
-                g_free[k, 0], g_free[k, 1], g_free[k, 2], g_free[k, 3], g_f_in, g_start_free, g_end_free,
-                g_a0_free, g_a1_free, g_curvature, g_leak_free,
-            ) = retreat_free(
-                records[m_tape, X], records[m_tape, Z], records[m_tape, Y], records[m_tape, E_FREE], f_in,
-                records[m_tape, L_FREE_START], L_free, q, a0, a1, curvature, leak,
-                w0, w1, g_x, g_z, g_y, g_p, g_L_free, g_free[k, 3],
-            )  # fmt: skip
-            g_leak += g_leak_free
-            g_H_start, g_end = g_H_start + g_start_free, g_end + g_end_free
-            g_a0, g_a1 = g_a0 + g_a0_free, g_a1 + g_a1_free
+            # their hazards, and the correction for the last bin
+            G, tilt_start, tilt_end = records[m, G_FREE], records[m, TILT_START], records[m, TILT_END]
+            u0, u1 = a0 + curvature * G, a1 + curvature * leak * G
+            g_hazard = g_p * q
+            g_E_free = g_free[k, 3] + g_hazard
+            g_L_free = g_rate * q * x + g_E_free * w1 * tilt_end
+            g_u0 = g_hazard * w0 * records[m, L_START] * (1.0 - 2.0 * u0) * tilt_start * tilt_start
+            g_u1 = -g_E_free * w1 * L_free * (1.0 + 2.0 * u1) * tilt_end * tilt_end
+            g_start_free = g_hazard * w0 * tilt_start * min(records[m, L_START], LARGEST_CURVED_HAZARD)
+            g_end_free = g_L_free * min(L_free, LARGEST_CURVED_HAZARD)
+            g_G = curvature * (g_u0 + leak * g_u1) - g_start_free - leak * g_end_free
+            g_leak = g_y_out * y * q + G * (curvature * g_u1 - g_end_free)
+            g_curvature = G * (g_u0 + leak * g_u1)
+            g_H_start += g_start_free
+            g_end += g_end_free
+            g_a0 += g_u0
+            g_a1 += g_u1
+            g_y += g_G * records[m, PER_X]
+            g_x -= g_G * G * records[m, PER_X]
+            g_change = records[m, KEPT_SLOPE] * (g_x * x + 2.0 * g_z * z + g_y * y)
+            c_free = records[m, KEPT]
+            g_free[k, 0], g_free[k, 1], g_free[k, 2] = g_x * c_free, g_z * c_free * c_free, g_y * c_free
+            g_free[k, 3] = (f - 1.0) * g_change
+            g_f_in = records[m, E_FREE] * g_change
             # younger neurons are mass only
             for s in range(last + 2, own):
-                g_n[k, ahead + s] += g_mass_old if s < own - t else g_mass
-            # ages r and r + 1
-            L_a, L_b = edges[L_A, k, row], records[m_tape, L_B]
+                g_n[k, s + start] += g_mass_old if s < own - t else g_mass
+            # age r
+            L_a, L_b = edges[L_A, k, row], records[m, L_B]
             g_L_a = 0.0
             if r > 0:
                 q_a = edges[Q_A, k, row]
                 p_a = 1.0 - q_a
                 g_fired_a, g_mass_a = (g_fired_old, g_mass_old) if t < r else (g_fired, g_mass)
-                g_rate_a = g_rate * partly_released[k]
-                m = n[k, ahead + last + 1]
-                g_n[k, ahead + last + 1] += p_a * (g_fired_a + p_a * g_square) + g_mass_a + g_rate_a * L_a * q_a
-                g_p_a = m * (g_fired_a + 2.0 * p_a * g_square - g_rate_a * L_a) - g_S[k, last + 1]
-                g_L_a += g_p_a * q_a * weight_a[k] + g_rate_a * q_a * m
+                g_rate_a = g_rate * c[k, PARTLY_RELEASED]
+                mass = n[k, last + 1 + start]
+                g_n[k, last + 1 + start] += p_a * (g_fired_a + p_a * g_square) + g_mass_a + g_rate_a * L_a * q_a
+                g_p_a = mass * (g_fired_a + 2.0 * p_a * g_square - g_rate_a * L_a) - g_S[k, last + 1]
+                g_L_a += g_p_a * q_a * c[k, WEIGHT_A] + g_rate_a * q_a * mass
                 g_S[k, last + 1] = 0.0
-            q_b = records[m_tape, Q_B]
+            # age r + 1
+            q_b = records[m, Q_B]
             p_b = 1.0 - q_b
-            survival = tape_S[m_tape, count]
-            m = survival * n[k, ahead + last]
+            survival, count_b, released = tape_S[m, count], n[k, last + start], last + start + R
+            mass = survival * count_b
             alive = 1.0 - survival
             g_fired_b, g_mass_b = (g_fired_old, g_mass_old) if t < r + 1 else (g_fired, g_mass)
-            g_kept = g_S[k, last] + g_rate * L_b * n[k, ahead + last]
+            g_kept = g_S[k, last] + g_rate * L_b * count_b
             per_mass = g_mass_b + p_b * (g_fired_b + p_b * g_square)
-            per_free = g_mass_free + p_b * (g_fired_free + p_b * g_square_free)
-            g_n[k, ahead + last] += survival * (per_mass + alive * per_free + g_rate * L_b * q_b)
+            per_alive = g_mass_free + p_b * (g_fired_free + p_b * g_square_free)
+            g_n[k, last + start] += survival * (per_mass + alive * per_alive + g_rate * L_b * q_b)
             g_p_b = (
-                m * (g_fired_b + 2.0 * p_b * g_square + alive * (g_fired_free + 2.0 * p_b * g_square_free))
+                mass * (g_fired_b + 2.0 * p_b * g_square + alive * (g_fired_free + 2.0 * p_b * g_square_free))
                 - g_kept * survival
             )
-            g_S[k, last] = g_kept * q_b + n[k, ahead + last] * (per_mass + (alive - survival) * per_free)
-            # E of that cohort
-            G_b = decay[k, count] * release[k, ahead + R + last]
-            u_b, E_b, g_E_b = a1 + curvature * G_b, records[m_tape, E_B], g_E[k, last]
-            tilt_b = tilt(u_b)
-            g_u_b = -g_E_b * E_b * (1.0 + 2.0 * u_b) * tilt_b
+            g_S[k, last] = g_kept * q_b + count_b * (per_mass + (alive - survival) * per_alive)
+            G_b = decay[k, count] * release[k, released]
+            g_E_b, tilt_b = g_E[k, last], records[m, TILT_B]
+            g_u_b = -g_E_b * records[m, E_B] * (1.0 + 2.0 * (a1 + curvature * G_b)) * tilt_b
+            g_L_b = w1 * (g_L[k, last] + g_E_b * tilt_b) + g_rate * q_b * mass + g_p_b * q_b * c[k, WEIGHT_B_END]
+            g_L_a += g_p_b * q_b * c[k, WEIGHT_B_START]
+            g_L[k, last], g_E[k, last] = 0.0, 0.0
             g_a1 += g_u_b
             g_curvature += g_u_b * G_b
-            g_release[k, ahead + R + last] += g_u_b * curvature * decay[k, count]
-            g_decay[k, count] += g_u_b * curvature * release[k, ahead + R + last]
-            g_L_b = w1 * (g_L[k, last] + g_E_b * tilt_b) + g_rate * q_b * m + g_p_b * q_b * weight_b_end[k]
-            g_L[k, last], g_E[k, last] = 0.0, 0.0
-            g_L_a += g_p_b * q_b * weight_b_start[k]
-            # newborn_hazards
-            g_u = g_L_a * min(L_a, LARGEST_CURVED_HAZARD)
-            g_mu += g_u * (1.0 - youngs[k])
-            g_leak -= g_u * mu * young_slopes[k]
-            g_offset = -g_u - g_H_start  # H at the start of the bin, less the offset; the rest is about H itself
             g_u = g_L_b * min(L_b, LARGEST_CURVED_HAZARD)
             g_end += g_u
-            if R > r:
-                at_release = H_0 + release_slope[k] * (mu - H_0)
+            if R > r:  # released in this bin
+                H_0 = edges[H_START, k, row] + c[k, OFFSET]
+                distance = edges[MU, k, row] - H_0
                 g_at_release = -g_u * decay[k, count]
-                g_mu += g_at_release * release_slope[k]
-                g_H_start += g_at_release * (1.0 - release_slope[k])
-                g_release_slope[k] += g_at_release * (mu - H_0)
+                g_mu += g_at_release * c[k, RELEASE_SLOPE]
+                g_H_start += g_at_release * (1.0 - c[k, RELEASE_SLOPE])
+                g_offsets[k] += g_at_release * (1.0 - c[k, RELEASE_SLOPE])
+                g_release_slope[k] += g_at_release * distance
+                g_decay[k, count] -= g_u * (H_0 + c[k, RELEASE_SLOPE] * distance)
+                g_G = g_u_b * curvature
             else:
-                at_release = release[k, ahead + R + last]
-                g_release[k, ahead + R + last] -= g_u * decay[k, count]
-            g_decay[k, count] -= g_u * at_release
-            # cohorts
-            for part in range(2):
-                if part == 0:
-                    lo, hi, g_fired_part, g_mass_part = 0, n_old, g_fired_old, g_mass_old
-                else:
-                    lo, hi, g_fired_part, g_mass_part = n_old, count, g_fired, g_mass
-                if lo == hi:
-                    continue
-                given[0], given[1], given[2] = f_in, records[m_tape, SLOPE], a0
-                given[3], given[4] = a1, curvature
-                given[5], given[6], given[7], given[8], given[9] = 1.0 / leak, w0, w1, g_fired_part, g_mass_part
+                g_G = g_u_b * curvature - g_u
+            g_decay[k, count] += g_G * release[k, released]
+            g_release[k, released] += g_G * decay[k, count]
+            # cohorts, those from before the recording apart
+            for part in range(2 if n_old > 0 else 1):
+                lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
+                given[0], given[1], given[2], given[3], given[4] = f, records[m, SLOPE], a0, a1, curvature
+                given[5], given[6], given[7] = 1.0 / leak, w0, w1
+                given[8], given[9] = (g_fired, g_mass) if part == 0 else (g_fired_old, g_mass_old)
                 given[10], given[11], given[12], given[13] = g_fired_free, g_mass_free, g_square, g_square_free
                 given[14] = g_rate
-                gH, g_start, g_stop, gf, g_bent_start, g_bent_end = retreat_cohorts(
-                    k, m_tape, m_tape + K, ahead + first + lo, first + lo, ahead + R + first + lo, lo, hi - lo,
-                    given, n, release, decay, tape_S, tape_E, g_S, g_L, g_E, g_n, g_release, g_decay,
+                at = first + lo
+                g_H, g_start, g_stop, gf, g_bent_start, g_bent_end = retreat_cohorts(
+                    k, m, m + K, at + start, at, at + start + R, lo, size, given, n, release, decay, tape_S, tape_E,
+                    g_S, g_L, g_E, g_n, g_release, g_decay,
                 )  # fmt: skip
-                g_end += gH
+                g_end += g_H
                 g_a0 += g_start
                 g_a1 += g_stop
                 g_f_in += gf
                 g_curvature += g_bent_start / leak + g_bent_end
                 g_leak -= curvature * g_bent_start / (leak * leak)
-            # potentials
-            g_offset -= g_end
-            g_gap = g_a1 * curvature
-            g_mu += g_a0 * curvature
-            if curvature > 0.0:
-                g_curvature += (g_a0 * a0 + g_a1 * a1) / curvature
+            g_edges[H_START, k, row], g_edges[H_END, k, row], g_edges[MU, k, row] = g_H_start, g_end, g_mu
+            g_edges[A_START, k, row], g_edges[A_END, k, row], g_edges[L_A, k, row] = g_a0, g_a1, g_L_a
             for b in range(K):
-                g_surprise[b] -= feedback[k, b] * g_end + feedback_gap[k, b] * g_gap
-                g_feedback[k, b] -= g_end * surprise[b, t]
-                g_feedback_gap[k, b] -= g_gap * surprise[b, t]
-            g_H[k, t + 1] += g_end - g_gap
-            g_H[k, t] += g_H_start - g_a0 * curvature
-            g_drive[k, t + 1] += g_gap * tau_m[k]
-            g_drive[k, t] += g_mu * tau_m[k]
-            g_tau_m[k] += g_gap * drive[k, t + 1] + g_mu * drive[k, t]
-            g_u_rest[k] += g_gap + g_mu
-            g_stimulus[k, t] += g_gap + g_mu
+                g_surprise[b] -= feedback[k, b] * g_end + feedback_gap[k, b] * curvature * g_a1
             g_leaks[k] += g_leak
             g_curvatures[k] += g_curvature
-            g_offsets[k] += g_offset
             g_f[k] = g_f_in
         for b in range(K):
             if delay_bins[b] == 0:

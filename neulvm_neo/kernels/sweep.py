@@ -32,11 +32,19 @@ from .mesoscopic import (
 )  # fmt: skip
 
 # Rows of `edges`: potentials at the start of the bin and as predicted for its end, both less ϑ - ln Δt; the slopes
-# κ (τ_m dH/dt) there; where the membrane is heading; the hazard of cohorts at the end of age r, their 1 - p; the
-# correction f of the bin before.
-H_START, H_END, A_START, A_END, MU, L_A, Q_A, F_IN, N_EDGES = range(9)
-# Columns of `records`, per bin and population: sums over all neurons, free neurons as they came in, hazards and 1 - p.
-M, W, V, P, Q2, B1, X, Z, Y, E_FREE, Q_FREE, L_FREE_START, L_FREE_END, L_B, Q_B, E_B, SLOPE, N_RECORDS = range(18)
+# κ (τ_m dH/dt) there; where the membrane is heading; the hazard of cohorts at the end of age r, and their 1 - p.
+H_START, H_END, A_START, A_END, MU, L_A, Q_A, N_EDGES = range(8)
+# Columns of `records`, per bin and population. Corrections f of the bin before and of this one, and the slope at the
+# start as the bin before predicted it; 1 where f and the expected count were within their bounds, or 0;
+F_IN, F_OUT, SLOPE, F_INSIDE, DUE_INSIDE = range(5)
+# all neurons: those that the cohorts leave unexplained, their p, 1 / Σ v, Σ p² v / Σ v, what of the surprise they take
+# over into the next bin, and the hazard at the end;
+MISSING, SHARE, PER_FREE, SQUARE_SHARE, TAKEN_OVER, RATE = range(5, 11)
+# the free ones: x, z, y, corrected by KEPT (which has the derivative KEPT_SLOPE · KEPT by (f - 1) E), E as it came in,
+# 1/x and mean distance from H, 1 - p, hazards and tilts at start and end;
+X, Z, Y, KEPT, KEPT_SLOPE, E_FREE, PER_X, G_FREE, Q_FREE, L_START, L_END, TILT_START, TILT_END = range(11, 24)
+# those of age r + 1: hazard at the end, 1 - p, E and its tilt.
+L_B, Q_B, E_B, TILT_B, N_RECORDS = range(24, 29)
 _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
 
 
@@ -181,11 +189,10 @@ def forward(
     n_unseen = h_unseen.shape[1]
     delay_bins, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
     w0, w1 = step.weight_start, step.weight_end
-    starts, ends, newborn, corrections = 0, K, 2 * K, 3 * K  # where they begin in `u`, and in `x` the first and third
+    starts, ends, newborn, corrections = 0, K, 2 * K, 3 * K  # where they begin in `u`, exponents first, then hazards
     u, cap = np.zeros(_WIDTH * -(-4 * K // _WIDTH)), np.full(_WIDTH * -(-4 * K // _WIDTH), LOG_HAZARD_CAP)
     cap[corrections:] = LARGEST_CORRECTION
-    x = np.zeros(_WIDTH * -(-2 * K // _WIDTH))
-    came, E_free = np.empty((K, 3)), np.empty(K)
+    log_q = np.zeros(_WIDTH * -(-2 * K // _WIDTH))  # then q, of the free neurons and those of age r + 1
     for k in range(K):
         window = windows[k]
         for j in range(1, window - int(c[k, REFRACTORY])):
@@ -198,6 +205,7 @@ def forward(
             surprise[b, t] = n[b, n_history + t] - expected[b] if delay_bins[b] == 0 else 0.0
         # potentials predicted for the end of the bin; the free neurons, corrected for the last one
         for k in range(K):
+            m = m_row + k
             late, late_gap = 0.0, 0.0
             for b in range(K):
                 late += feedback[k, b] * surprise[b, t]
@@ -205,36 +213,41 @@ def forward(
             H_end = edges[H_END, k, row] - late
             edges[H_END, k, row] = H_end
             edges[A_END, k, row] -= c[k, CURVATURE] * late_gap
-            edges[F_IN, k, row] = f[k]
-            m = m_row + k
-            for j in range(4):
-                records[m, X + j] = free[k, j]
-            records[m, SLOPE] = free[k, 4]
-            corrected = kept((f[k] - 1.0) * free[k, 3])
-            came[k, 0], came[k, 1] = free[k, 0] * corrected, free[k, 1] * corrected * corrected
-            came[k, 2] = free[k, 2] * corrected
-            G = came[k, 2] / (came[k, 0] + HARDLY_ANY)
+            y = min(0.25 * (f[k] - 1.0) * free[k, 3], 1.0)  # kept(4 y)
+            root = 1.0 - y + 0.5 * y * y
+            corrected = (root * root) * (root * root)
+            x = free[k, 0] * corrected
+            per_x = 1.0 / (x + HARDLY_ANY)
+            G = free[k, 2] * corrected * per_x
+            records[m, X], records[m, Z], records[m, Y] = x, free[k, 1] * corrected * corrected, free[k, 2] * corrected
+            records[m, KEPT], records[m, KEPT_SLOPE], records[m, E_FREE] = corrected, -(1.0 - y) / root, free[k, 3]
+            records[m, PER_X], records[m, G_FREE] = per_x, G
+            records[m, F_IN], records[m, SLOPE] = f[k], free[k, 4]
+            records[m, F_INSIDE] = 1.0 if -LARGEST_CORRECTION < late < LARGEST_CORRECTION else 0.0
             u[starts + k], u[ends + k] = edges[H_START, k, row] - G, H_end - c[k, LEAK] * G
             r, R = int(c[k, REFRACTORY]), int(c[k, RELEASE])
-            window = windows[k]
             if R > r:  # released in this bin
                 H_0 = edges[H_START, k, row] + c[k, OFFSET]
                 at_release = H_0 + c[k, RELEASE_SLOPE] * (edges[MU, k, row] - H_0)
             else:
                 at_release = release[k, n_history + t - r - 1 + R]
-            u[newborn + k] = H_end - decay[k, window - r - 1] * at_release
+            u[newborn + k] = H_end - decay[k, windows[k] - r - 1] * at_release
             u[corrections + k] = min(max(late, -LARGEST_CORRECTION), LARGEST_CORRECTION)
         for j in range(u.size):
             capped = min(u[j], cap[j])
             u[j] = exp_falling(capped) * (1.0 + (u[j] - capped))
         for k in range(K):
-            curvature = c[k, CURVATURE]
-            G = came[k, 2] / (came[k, 0] + HARDLY_ANY)
-            E_free[k] = w1 * u[ends + k] * tilt(edges[A_END, k, row] + curvature * c[k, LEAK] * G)
-            x[k] = w0 * u[starts + k] * tilt(-edges[A_START, k, row] - curvature * G) + E_free[k]
-            x[K + k] = c[k, WEIGHT_B_START] * edges[L_A, k, row] + c[k, WEIGHT_B_END] * u[newborn + k]
-        for j in range(x.size):
-            x[j] = exp_falling(-x[j])
+            m = m_row + k
+            G, curvature = records[m, G_FREE], c[k, CURVATURE]
+            tilt_start = tilt(-edges[A_START, k, row] - curvature * G)
+            tilt_end = tilt(edges[A_END, k, row] + curvature * c[k, LEAK] * G)
+            free[k, 3] = w1 * u[ends + k] * tilt_end
+            log_q[k] = -(w0 * u[starts + k] * tilt_start + free[k, 3])
+            log_q[K + k] = -(c[k, WEIGHT_B_START] * edges[L_A, k, row] + c[k, WEIGHT_B_END] * u[newborn + k])
+            records[m, L_START], records[m, L_END] = u[starts + k], u[ends + k]
+            records[m, TILT_START], records[m, TILT_END] = tilt_start, tilt_end
+        for j in range(log_q.size):
+            log_q[j] = exp_falling(log_q[j])
         for k in range(K):
             window, r, R = windows[k], int(c[k, REFRACTORY]), int(c[k, RELEASE])
             m = m_row + k
@@ -258,7 +271,7 @@ def forward(
                 else:
                     P0, M0, W0, V0, PP0, QQ0, B0 = add
             # age r + 1
-            L_b, q_b = u[newborn + k], x[K + k]
+            L_b, q_b = u[newborn + k], log_q[K + k]
             p_b = 1.0 - q_b
             survival = S[k, last]
             mass_b = survival * n[k, last + start]
@@ -274,9 +287,10 @@ def forward(
             square += p_b * p_b * mass_b
             square_free += p_b * p_b * v
             rate += L_b * q_b * mass_b
-            E_b = w1 * L_b * tilt(a1 + curvature * decay[k, count] * release[k, last + start + R])
+            tilt_b = tilt(a1 + curvature * decay[k, count] * release[k, last + start + R])
+            E_b = w1 * L_b * tilt_b
             S[k, last], L[k, last], E[k, last] = survival * q_b, L_b, E_b
-            records[m, L_B], records[m, Q_B], records[m, E_B] = L_b, q_b, E_b
+            records[m, L_B], records[m, Q_B], records[m, E_B], records[m, TILT_B] = L_b, q_b, E_b, tilt_b
             tape_S[m, count], tape_E[m, count] = survival, E_b
             # age r
             if r > 0:
@@ -299,35 +313,36 @@ def forward(
                 else:
                     mass += n[k, s + start]
             # free neurons
-            x_free, z, y, q, L_free = came[k, 0], came[k, 1], came[k, 2], x[k], u[ends + k]
+            x, z, y, q, L_free = records[m, X], records[m, Z], records[m, Y], log_q[k], u[ends + k]
             p = 1.0 - q
             if unseen:
-                h_unseen[k, t] = (P0 + p * x_free) / (M0 + x_free + HARDLY_ANY) if t < window else p
-            fired += P0 + p * x_free
-            mass += M0 + x_free
-            fired_free += W0 + p * (x_free - z)
-            mass_free += V0 + (x_free - z) + HARDLY_ANY
-            square += PP0 + p * p * x_free
-            square_free += QQ0 + p * p * (x_free - z)
-            rate += B0 + L_free * q * x_free
-            missing = c[k, SIZE] - mass
-            share = fired_free / mass_free
+                h_unseen[k, t] = (P0 + p * x) / (M0 + x + HARDLY_ANY) if t < window else p
+            fired += P0 + p * x
+            mass += M0 + x
+            fired_free += W0 + p * (x - z)
+            mass_free += V0 + (x - z) + HARDLY_ANY
+            square += PP0 + p * p * x
+            square_free += QQ0 + p * p * (x - z)
+            rate += B0 + L_free * q * x
+            N = c[k, SIZE]
+            missing, per_free = N - mass, 1.0 / mass_free
+            share, square_share = fired_free * per_free, square_free * per_free
             mean = fired + share * missing
             n_bar[k, t] = mean
-            binomial_variance[k, t] = (
-                mean - square + square_free - fired_free * share - missing * (square_free / mass_free)
-            )
-            records[m, M], records[m, W], records[m, V] = mass, fired_free, mass_free
-            records[m, P], records[m, Q2], records[m, B1] = fired, square_free, rate
-            records[m, Q_FREE], records[m, L_FREE_START], records[m, L_FREE_END] = q, u[starts + k], L_free
+            binomial_variance[k, t] = mean - square + square_free - fired_free * share - missing * square_share
             # the oldest cohort becomes free
             S_out = S[k, first]
             leaving = S_out * n[k, first + start]
-            free[k, 0] = x_free * q + leaving
+            free[k, 0] = x * q + leaving
             free[k, 1] = z * q * q + leaving * S_out
             free[k, 2] = y * q * leak + leaving * decay[k, 0] * release[k, first + start + R]
-            free[k, 3], free[k, 4] = E_free[k], a1
+            free[k, 4] = a1
             # the count expected from the hazards at the start of the next bin
             f[k] = u[corrections + k]
-            due = f[k] * rate + share * (missing + fired - n[k, n_history + t])
-            expected[k] = min(max(due, 0.0), c[k, SIZE])
+            taken_over = missing + fired - n[k, n_history + t]
+            due = f[k] * rate + share * taken_over
+            expected[k] = min(max(due, 0.0), N)
+            records[m, F_OUT], records[m, DUE_INSIDE] = f[k], 1.0 if 0.0 < due < N else 0.0
+            records[m, MISSING], records[m, SHARE], records[m, PER_FREE] = missing, share, per_free
+            records[m, SQUARE_SHARE], records[m, TAKEN_OVER], records[m, RATE] = square_share, taken_over, rate
+            records[m, Q_FREE] = q
