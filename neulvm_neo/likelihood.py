@@ -258,7 +258,7 @@ class _Sweep:
         unseen = max((int(times[0]) + 1 if times.size else T for times in trains), default=0)
         self.h_unseen = np.empty((K, unseen))
         rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T)
-        shapes = ((rows * K, B + 1), ((rows + 1) * K, B + 1), (rows * K, sweep.N_RECORDS), (rows, K, sweep.N_EDGES))
+        shapes = ((rows * K, B + 1), ((rows + 1) * K, B + 1), (rows * K, sweep.N_RECORDS), (sweep.N_EDGES, K, rows))
         *self.tape, self.records, self.edges = _arrays_of(
             *zip(shapes, (TAPE_TYPE, TAPE_TYPE, np.float64, np.float64), strict=True)
         )
@@ -299,7 +299,7 @@ class _Sweep:
                 self._evaluate(start, stop, gradient)
 
     def _advance(self, start, stop, state):
-        """Sweep a stretch; the state at its end. Leaves the tape and the binomial variance."""
+        """Sweep a stretch; the state at its end. Leaves the tape, the last survivals and the binomial variance."""
         K, B, rows = len(self.windows), self.n_history, stop - start
         S, L, E = np.ones((K, B + rows)), np.empty((K, B + rows)), np.empty((K, B + rows))
         S[:, :B], L[:, :B], E[:, :B] = state[:3]
@@ -311,6 +311,7 @@ class _Sweep:
             free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise, *self.tape, self.records,
             self.edges,
         )  # fmt: skip
+        self.S = S
         self.binomial_variance = self.variance[:, here].copy()
         n_bar = self.n_bar[:, here].copy()
         self.variance[:, here] = (
@@ -321,7 +322,7 @@ class _Sweep:
     def _evaluate(self, start, stop, gradient):
         """Add the value of the stretch just swept; its gradients too if asked for."""
         K = len(self.windows)
-        self.g_edges = np.zeros((stop - start if gradient else 0, K, mesoscopic_adjoint.N_GRADIENTS))
+        self.g_edges = np.zeros((sweep.N_EDGES, K, stop - start if gradient else 0))
         self.part_a += observed.likelihood(
             start, stop, self.n_history, self.trains, self.offsets, self.labels, self.edges, self.release,
             self.h_unseen, self.constants, gradient, self.g_edges, self.g_release, self.g_h_unseen, self.g_c,
@@ -402,26 +403,26 @@ class _Sweep:
     def _retreat(self, start, stop, state):
         """Pull the gradients back over the stretch that `_evaluate` has just been through."""
         K, B, rows = len(self.windows), self.n_history, stop - start
+        g_n_bar, g_variance = np.zeros((K, rows)), np.zeros((K, rows))
         if self.g_density is not None:
-            g_n_bar, g_v, g_n = self.g_density
+            g_mean, g_v, g_n = self.g_density
             self.g_counts[:, B + start : B + stop] += g_n
+            g_n_bar += g_mean
             if g_v is not None and self.corrected:
-                g_variance = np.zeros((K, rows))
+                step = self.step
                 densities.conditional_variance_adjoint(
-                    self.n_bar[:, start:stop].copy(), self.binomial_variance, self.step.gain_within,
-                    self.step.emission_variance, g_v, g_n_bar, g_variance, self.g_step.gain_within,
+                    self.n_bar[:, start:stop].copy(), self.binomial_variance, step.gain_within,
+                    step.emission_variance, g_v, g_n_bar, g_variance, self.g_step.gain_within,
                 )  # fmt: skip
-                self.g_edges[:, :, mesoscopic_adjoint.VARIANCE] = g_variance.T
             elif g_v is not None:
                 g_n_bar += g_v
-            self.g_edges[:, :, mesoscopic_adjoint.N_BAR] = g_n_bar.T
         g_S, g_L, g_E = np.zeros((3, K, B + rows))
         g_S[:, rows:], g_L[:, rows:], g_E[:, rows:] = state[:3]
         g_free, g_expected, g_f = state[3:]
         mesoscopic_adjoint.adjoint(
-            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants,
-            self.h_unseen, *self.tape, self.records, self.edges, self.g_h_unseen, self.g_edges, g_S, g_L, g_E, g_free,
-            g_expected, g_f, self.g_counts, self.g_release, self.g_decay, self.g_step,
+            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants, self.S,
+            self.h_unseen, *self.tape, self.records, self.edges, g_n_bar, g_variance, self.g_h_unseen, self.g_edges,
+            g_S, g_L, g_E, g_free, g_expected, g_f, self.g_counts, self.g_release, self.g_decay, self.g_step,
         )  # fmt: skip
         mesoscopic_adjoint.prepare_adjoint(
             start, stop, self.drive, self.H, self.surprise, self.step, self.edges, self.g_edges, self.g_stimulus,

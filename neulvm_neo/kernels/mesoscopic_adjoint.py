@@ -51,7 +51,6 @@ from .sweep import (
     Q_B,
     Q_FREE,
     RATE,
-    S_OUT,
     SHARE,
     SLOPE,
     SQUARE_SHARE,
@@ -64,9 +63,6 @@ from .sweep import (
     Z,
 )  # fmt: skip
 
-# columns of `g_edges` after those of `edges` that have a gradient
-LOG_F, N_BAR, VARIANCE, N_GRADIENTS = range(L_A + 1, L_A + 5)
-
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def minus_tilt_slope(u):
@@ -77,7 +73,7 @@ def minus_tilt_slope(u):
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def retreat_cohorts(
     k, m, m_in, n0, s0, r0, j0, count, given, n, release, decay, tape_S, tape_E,
-    g_S, g_L, g_E, g_n, g_release, g_decay, work,
+    g_S, g_L, g_E, g_n, g_release, g_decay,
 ):  # fmt: skip
     """Adjoint of `sweep.advance_cohorts`.
 
@@ -104,25 +100,18 @@ def retreat_cohorts(
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
     per_f, largest_curved = 1.0 / f, w1 * LARGEST_CURVED_HAZARD
     g_H, g_start, g_end, g_f, g_bent_start, g_bent_end = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    zero, one, two, three = np.uintp(0), np.uintp(1), np.uintp(2), np.uintp(3)
-    # hazards, from the tape; in a loop of its own, for a processor has no room for more than one long formula at a time
     for j in range(np.uintp(count)):
-        E_in, E = float(tape_E[m_in, j0 + j + one]), float(tape_E[m, j0 + j])
+        # forward, from the tape
+        S_in, E_in = float(tape_S[m, j0 + j]), float(tape_E[m_in, j0 + j + np.uintp(1)])
+        E = float(tape_E[m, j0 + j])
         G = decay[k, j0 + j] * release[k, r0 + j]
         u, u0, u1 = a + curvature_start * G, a0 + curvature_start * G, a1 + curvature * G
         D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
-        tilt_start = D1 * inverse
+        tilt_start, tilt_end = D1 * inverse, D0 * inverse
+        L_end = E * D1  # times w_1
         x_start = weight_start * (E_in * D) * tilt_start
-        work[zero, j], work[one, j], work[two, j] = tilt_start, D0 * inverse, x_start
-        work[three, j] = exp_falling(-(x_start + E))
-    for j in range(np.uintp(count)):
-        S_in, E_in = float(tape_S[m, j0 + j]), float(tape_E[m_in, j0 + j + one])
-        E = float(tape_E[m, j0 + j])
-        tilt_start, tilt_end, x_start, q = work[zero, j], work[one, j], work[two, j], work[three, j]
-        G = decay[k, j0 + j] * release[k, r0 + j]
-        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
-        L_end = E * (1.0 + u1 + u1 * u1)  # times w_1
+        q = exp_falling(-(x_start + E))
         p = 1.0 - q
         y = min(0.25 * change * E_in, 1.0)  # kept(change · E_in), and its derivative
         root = 1.0 - y + 0.5 * y * y
@@ -298,44 +287,38 @@ def prepare_adjoint(
 ):  # fmt: skip
     """Adjoint of `sweep.prepare`, and of the predictions by `surprise` with which `sweep.forward` completes `edges`.
 
-    g_edges (≥ stop - start, K, N_GRADIENTS) as `adjoint` leaves it; adds to the gradients after it.
+    g_edges (N_EDGES, K, ≥ stop - start) as `adjoint` leaves it; adds to the gradients after it.
     """
     K, rows = surprise.shape[0], stop - start
-    at, g = np.empty((L_A + 1, rows)), np.empty((LOG_F + 1, rows))
     for k in range(K):
-        for row in range(rows):
-            for i in range(L_A + 1):
-                at[i, row] = edges[row, k, i]
-            for i in range(LOG_F + 1):
-                g[i, row] = g_edges[row, k, i]
         curvature, tau_m, leak, power = step.curvature[k], step.tau_m[k], step.leak[k], step.young_power[k]
         risen = 1.0 - leak**power
         per_curvature = 1.0 / curvature if curvature > 0.0 else 0.0
         g_curvature, g_offset, g_young, g_tau_m, g_u_rest = 0.0, 0.0, 0.0, 0.0, 0.0
         for row in range(rows):
             t = start + row
-            mu = at[MU, row]
-            g_start, g_a0, g_a1 = g[H_START, row], g[A_START, row], g[A_END, row]
-            g_u = g[L_A, row] * min(at[L_A, row], LARGEST_CURVED_HAZARD)
-            g_mu = g[MU, row] + g_u * risen + g_a0 * curvature
+            mu = edges[MU, k, row]
+            g_start, g_a0, g_a1 = g_edges[H_START, k, row], g_edges[A_START, k, row], g_edges[A_END, k, row]
+            g_u = g_edges[L_A, k, row] * min(edges[L_A, k, row], LARGEST_CURVED_HAZARD)
+            g_mu = g_edges[MU, k, row] + g_u * risen + g_a0 * curvature
             g_gap = g_a1 * curvature
             g_young -= g_u * mu
-            g_offset -= g_u + g_start + g[H_END, row]
-            g_curvature += g_a0 * at[A_START, row] + g_a1 * at[A_END, row]
+            g_offset -= g_u + g_start + g_edges[H_END, k, row]
+            g_curvature += g_a0 * edges[A_START, k, row] + g_a1 * edges[A_END, k, row]
             g_H[k, t] += g_start - g_a0 * curvature
             g_drive[k, t] += g_mu * tau_m
             g_tau_m += g_mu * drive[k, t] + g_gap * drive[k, t + 1]
             g_stimulus[k, t] += g_mu + g_gap
             g_u_rest += g_mu + g_gap
         for row in range(rows):
-            g_gap = g[A_END, row] * curvature
-            g_H[k, start + row + 1] += g[H_END, row] - g_gap
+            g_gap = g_edges[A_END, k, row] * curvature
+            g_H[k, start + row + 1] += g_edges[H_END, k, row] - g_gap
             g_drive[k, start + row + 1] += g_gap * tau_m
         for b in range(K):
             g_late, g_late_gap = 0.0, 0.0
             for row in range(rows):
-                g_late += surprise[b, start + row] * (g[LOG_F, row] - g[H_END, row])
-                g_late_gap -= surprise[b, start + row] * g[A_END, row]
+                g_late += surprise[b, start + row] * (g_edges[Q_A, k, row] - g_edges[H_END, k, row])
+                g_late_gap -= surprise[b, start + row] * g_edges[A_END, k, row]
             g_step.feedback[k, b] += g_late
             g_step.feedback_gap[k, b] += g_late_gap * curvature
         g_step.curvature[k] += g_curvature * per_curvature
@@ -347,17 +330,20 @@ def prepare_adjoint(
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(
-    start, stop, n_history, windows, decay, n, release, step, c, h_unseen, tape_S, tape_E, records, edges,
-    g_h_unseen, g_edges, g_S, g_L, g_E, g_free, g_expected, g_f, g_n, g_release, g_decay, g_step,
+    start, stop, n_history, windows, decay, n, release, step, c, S_final, h_unseen, tape_S, tape_E, records, edges,
+    g_n_bar, g_variance, g_h_unseen, g_edges, g_S, g_L, g_E, g_free, g_expected, g_f, g_n, g_release, g_decay, g_step,
 ):  # fmt: skip
     """Pull gradients back over the bins [start, stop) that `sweep.forward` has just taped.
 
     Parameters
     ----------
-    g_h_unseen : (K, ≤ T)
-    g_edges : (≥ stop - start, K, N_GRADIENTS), updated
-        The first five columns, gradients of `edges` from recorded neurons, become those from everything. N_BAR and
-        VARIANCE are given; L_A and LOG_F, the correction after the bin, are filled.
+    S_final : (K, n_history + stop - start)
+        S of the forward sweep at `stop`: of every cohort that has left the window, its last survival.
+    g_n_bar, g_variance : (K, stop - start), g_h_unseen : (K, ≤ T)
+        Gradients of what the sweep returns.
+    g_edges : (N_EDGES, K, stop - start), updated
+        The first five rows, those of `edges` from recorded neurons, become those from everything; filled are L_A and,
+        in the row Q_A, the gradient of log f after the bin.
     g_S, g_L, g_E : (K, n_history + stop - start), g_free : (K, 5), g_expected, g_f : (K,), updated
         Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_L is that of
         w_1 L, g_f that of the correction f of the bin before.
@@ -370,7 +356,7 @@ def adjoint(
     delay_bins, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
     g_release_slope, g_leaks, g_curvatures = g_step.release_slope, g_step.leak, g_step.curvature
     g_offsets = g_step.log_hazard_offset
-    g_surprise, given, work = np.empty(K), np.empty(16), np.empty((4, n_history))
+    g_surprise, given = np.empty(K), np.empty(16)
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -381,7 +367,7 @@ def adjoint(
             m = m_row + k
             g_due = g_expected[k] * records[m, DUE_INSIDE]
             g_log_f = records[m, F_OUT] * records[m, F_INSIDE] * (g_f[k] + g_due * records[m, RATE])
-            g_edges[row, k, LOG_F] = g_log_f
+            g_edges[Q_A, k, row] = g_log_f
             for b in range(K):
                 g_surprise[b] += feedback[k, b] * g_log_f
             g_n[k, here] -= g_due * records[m, SHARE]
@@ -391,14 +377,14 @@ def adjoint(
             leak, curvature = c[k, LEAK], c[k, CURVATURE]
             m = m_row + k
             f = records[m, F_IN]
-            a0, a1 = edges[row, k, A_START], edges[row, k, A_END]
-            g_H_start, g_end, g_mu = g_edges[row, k, H_START], g_edges[row, k, H_END], g_edges[row, k, MU]
-            g_a0, g_a1 = g_edges[row, k, A_START], g_edges[row, k, A_END]
+            a0, a1 = edges[A_START, k, row], edges[A_END, k, row]
+            g_H_start, g_end, g_mu = g_edges[H_START, k, row], g_edges[H_END, k, row], g_edges[MU, k, row]
+            g_a0, g_a1 = g_edges[A_START, k, row], g_edges[A_END, k, row]
             # gradients of the sums
             share, missing, per_free = records[m, SHARE], records[m, MISSING], records[m, PER_FREE]
             g_due = g_expected[k]
             g_rate = g_due * records[m, F_OUT]
-            g_mean, g_var = g_edges[row, k, N_BAR] + g_edges[row, k, VARIANCE], g_edges[row, k, VARIANCE]
+            g_mean, g_var = g_n_bar[k, row] + g_variance[k, row], g_variance[k, row]
             g_share = g_mean * missing + g_due * records[m, TAKEN_OVER]
             g_fired = g_mean + g_due * share
             g_mass = -(g_mean + g_due) * share + g_var * records[m, SQUARE_SHARE]
@@ -411,7 +397,7 @@ def adjoint(
             own = row + n_history
             count = window - r - 1
             first, last = own - window, own - r - 1
-            S_out, released = records[m, S_OUT], first + start + R
+            S_out, released = S_final[k, first], first + start + R
             leaving = S_out * n[k, first + start]
             g_x_out, g_z_out, g_y_out = g_free[k, 0], g_free[k, 1], g_free[k, 2]
             g_leaving = g_x_out + S_out * g_z_out + decay[k, 0] * release[k, released] * g_y_out
@@ -476,10 +462,10 @@ def adjoint(
             for s in range(last + 2, own):
                 g_n[k, s + start] += g_mass_old if s < own - t else g_mass
             # age r
-            L_a, L_b = edges[row, k, L_A], records[m, L_B]
+            L_a, L_b = edges[L_A, k, row], records[m, L_B]
             g_L_a = 0.0
             if r > 0:
-                q_a = edges[row, k, Q_A]
+                q_a = edges[Q_A, k, row]
                 p_a = 1.0 - q_a
                 g_fired_a, g_mass_a = (g_fired_old, g_mass_old) if t < r else (g_fired, g_mass)
                 g_rate_a = g_rate * c[k, PARTLY_RELEASED]
@@ -515,8 +501,8 @@ def adjoint(
             g_u = g_L_b * min(L_b, LARGEST_CURVED_HAZARD)
             g_end += g_u
             if R > r:  # released in this bin
-                H_0 = edges[row, k, H_START] + c[k, OFFSET]
-                distance = edges[row, k, MU] - H_0
+                H_0 = edges[H_START, k, row] + c[k, OFFSET]
+                distance = edges[MU, k, row] - H_0
                 g_at_release = -g_u * decay[k, count]
                 g_mu += g_at_release * c[k, RELEASE_SLOPE]
                 g_H_start += g_at_release * (1.0 - c[k, RELEASE_SLOPE])
@@ -539,7 +525,7 @@ def adjoint(
                 at = first + lo
                 g_H, g_start, g_stop, gf, g_bent_start, g_bent_end = retreat_cohorts(
                     k, m, m + K, at + start, at, at + start + R, lo, size, given, n, release, decay, tape_S, tape_E,
-                    g_S, g_L, g_E, g_n, g_release, g_decay, work,
+                    g_S, g_L, g_E, g_n, g_release, g_decay,
                 )  # fmt: skip
                 g_end += g_H
                 g_a0 += g_start
@@ -547,8 +533,8 @@ def adjoint(
                 g_f_in += gf
                 g_curvature += g_bent_start / leak + g_bent_end
                 g_leak -= curvature * g_bent_start / (leak * leak)
-            g_edges[row, k, H_START], g_edges[row, k, H_END], g_edges[row, k, MU] = g_H_start, g_end, g_mu
-            g_edges[row, k, A_START], g_edges[row, k, A_END], g_edges[row, k, L_A] = g_a0, g_a1, g_L_a
+            g_edges[H_START, k, row], g_edges[H_END, k, row], g_edges[MU, k, row] = g_H_start, g_end, g_mu
+            g_edges[A_START, k, row], g_edges[A_END, k, row], g_edges[L_A, k, row] = g_a0, g_a1, g_L_a
             for b in range(K):
                 g_surprise[b] -= feedback[k, b] * g_end + feedback_gap[k, b] * curvature * g_a1
             g_leaks[k] += g_leak

@@ -76,47 +76,38 @@ def likelihood(
         Where a neuron's spikes begin.
     labels : (n_observed,) int
         Populations.
-    edges : (≥ stop - start, K, ≥ 5)
-        See `sweep.forward`.
+    edges : (≥ 5, K, ≥ stop - start)
+        See `sweep.prepare`.
     release : (K, n_history + T)
     h_unseen : (K, at least the bins up to the last first spike)
     c : (K, N_CONSTANTS)
     with_gradient : bool
         If false, the rest may be arrays of any size.
     g_edges, g_release, g_h_unseen, g_c : updated
-        Gradients are added. Of `edges` the first five columns have one.
+        Gradients are added. Of `edges` the first five rows have one.
     """
     count, n_bins = stop - start, release.shape[1] - n_history
     G, x, x_start, x_end, g_x = np.empty(count), np.empty(count), np.empty(count), np.empty(count), np.empty(count)
-    at, g_at = np.empty((MU + 1, count)), np.empty((MU + 1, count))  # edges of one population, and their gradient
     log_p = 0.0
     for k in range(edges.shape[1]):
-        if not np.any(labels == k):
-            continue
-        decay, decay_slope = decay_since_release(k, c)
-        for row in range(count):
-            for i in range(MU + 1):
-                at[i, row] = edges[row, k, i]
-        g_at[:] = 0.0
+        decay, decay_slope = np.empty(0), np.empty(0)
         for o in range(labels.size):
             if labels[o] != k:
                 continue
+            if decay.size == 0:
+                decay, decay_slope = decay_since_release(k, c)
             mine = spikes[offsets[o] : offsets[o + 1]]
             _missing_potential(k, mine, n_bins, n_history, start, stop, release, decay, c, G, g_x)
-            log_p += _hazards(k, count, at, G, c, g_x, x_start, x_end, x)
+            log_p += _hazards(k, count, edges, G, c, g_x, x_start, x_end, x)
             log_p += _around_spikes(
-                k, mine, n_bins, n_history, start, stop, at, release, h_unseen, decay, decay_slope, c, x, g_x,
-                with_gradient, g_at, g_release, g_h_unseen, g_c,
+                k, mine, n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope, c, x, g_x,
+                with_gradient, g_edges, g_release, g_h_unseen, g_c,
             )  # fmt: skip
             if with_gradient:
-                _hazards_gradient(k, count, at, G, c, g_x, x_start, x_end, g_at, g_c)
+                _hazards_gradient(k, count, edges, G, c, g_x, x_start, x_end, g_edges, g_c)
                 _missing_potential_gradient(
                     k, mine, n_bins, n_history, start, stop, release, decay, decay_slope, c, G, g_release, g_c
                 )
-        if with_gradient:
-            for row in range(count):
-                for i in range(MU + 1):
-                    g_edges[row, k, i] += g_at[i, row]
     return log_p
 
 
@@ -178,17 +169,17 @@ def _missing_potential_gradient(
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def _hazards(k, count, at, G, c, g_x, x_start, x_end, x):
+def _hazards(k, count, edges, G, c, g_x, x_start, x_end, x):
     """Fill x of every bin for a neuron that lacks G, and its parts; returns the log p of silence where g_x is -1."""
     curvature, per_leak, w0, w1 = c[k, CURVATURE], 1.0 / c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END]
     silence = 0.0
     for j in range(count):
-        u0 = at[A_START, j] + curvature * per_leak * G[j]
-        u1 = at[A_END, j] + curvature * G[j]
+        u0 = edges[A_START, k, j] + curvature * per_leak * G[j]
+        u1 = edges[A_END, k, j] + curvature * G[j]
         D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
-        start = w0 * integrated_hazard(at[H_START, j] - per_leak * G[j])
-        end = w1 * integrated_hazard(at[H_END, j] - G[j])
+        start = w0 * integrated_hazard(edges[H_START, k, j] - per_leak * G[j])
+        end = w1 * integrated_hazard(edges[H_END, k, j] - G[j])
         x_start[j], x_end[j] = start * (D1 * inverse), end * (D0 * inverse)
         x[j] = x_start[j] + x_end[j]
         silence += g_x[j] * x[j]
@@ -196,14 +187,14 @@ def _hazards(k, count, at, G, c, g_x, x_start, x_end, x):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
-def _hazards_gradient(k, count, at, G, c, g_x, x_start, x_end, g_at, g_c):
-    """Adjoint of `_hazards`: adds to g_at and g_c; G becomes its gradient."""
+def _hazards_gradient(k, count, edges, G, c, g_x, x_start, x_end, g_edges, g_c):
+    """Adjoint of `_hazards`: adds to g_edges and g_c; G becomes its gradient."""
     curvature, leak, w0, w1 = c[k, CURVATURE], c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END]
     per_leak = 1.0 / leak
     g_curvature, g_per_leak = 0.0, 0.0
     for j in range(count):
-        u0 = at[A_START, j] + curvature * per_leak * G[j]
-        u1 = at[A_END, j] + curvature * G[j]
+        u0 = edges[A_START, k, j] + curvature * per_leak * G[j]
+        u1 = edges[A_END, k, j] + curvature * G[j]
         D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
         tilt_start, tilt_end = D1 * inverse, D0 * inverse
@@ -214,10 +205,10 @@ def _hazards_gradient(k, count, at, G, c, g_x, x_start, x_end, g_at, g_c):
         g_start = g_x[j] * min(x_start[j], w0 * LARGEST_CURVED_HAZARD * tilt_start)
         g_end = g_x[j] * min(x_end[j], w1 * LARGEST_CURVED_HAZARD * tilt_end)
         of_start = curvature * g_u0 - g_start  # gradient of G(t)
-        g_at[H_START, j] += g_start
-        g_at[H_END, j] += g_end
-        g_at[A_START, j] += g_u0
-        g_at[A_END, j] += g_u1
+        g_edges[H_START, k, j] += g_start
+        g_edges[H_END, k, j] += g_end
+        g_edges[A_START, k, j] += g_u0
+        g_edges[A_END, k, j] += g_u1
         g_curvature += G[j] * (per_leak * g_u0 + g_u1)
         g_per_leak += G[j] * of_start
         G[j] = per_leak * of_start + curvature * g_u1 - g_end
@@ -227,8 +218,8 @@ def _hazards_gradient(k, count, at, G, c, g_x, x_start, x_end, g_at, g_c):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _around_spikes(
-    k, spikes, n_bins, n_history, start, stop, at, release, h_unseen, decay, decay_slope, c, x, g_x,
-    with_gradient, g_at, g_release, g_h_unseen, g_c,
+    k, spikes, n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope, c, x, g_x,
+    with_gradient, g_edges, g_release, g_h_unseen, g_c,
 ):  # fmt: skip
     """Log p of the spikes, of the bins before the first one and of refractoriness, less what `_hazards` has for them.
 
@@ -258,14 +249,14 @@ def _around_spikes(
             if t - birth <= locked:
                 log_p += log_one_minus_exp(contamination) if fires else -contamination
                 continue
-            H_0, H_1, mu = at[H_START, row], at[H_END, row], at[MU, row]
+            H_0, H_1, mu = edges[H_START, k, row], edges[H_END, k, row], edges[MU, k, row]
             at_release = release[k, n_history + min(birth + int(c[k, RELEASE]), n_bins - 1)]
             here = _newborn(k, t - birth, at_release, H_0, H_1, mu, decay[0], c)[0]
             log_p += log_one_minus_exp(here) if fires else -here
             if with_gradient:
                 _newborn_gradient(
                     k, birth, t, n_history, at_release, H_0, H_1, mu, decay[0], decay_slope[0], c,
-                    1.0 / math.expm1(here) if fires else -1.0, row, g_at, g_release, g_c,
+                    1.0 / math.expm1(here) if fires else -1.0, row, g_edges, g_release, g_c,
                 )  # fmt: skip
         if end < stop and end > birth + r + 1 and end >= start:
             log_p += log_one_minus_exp(x[end - start]) + x[end - start]
@@ -292,27 +283,27 @@ def _newborn(k, age, at_release, H_start, H_end, mu, decay, c):
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _newborn_gradient(
-    k, birth, t, n_history, at_release, H_start, H_end, mu, decay, decay_slope, c, g_x, row, g_at, g_release, g_c
+    k, birth, t, n_history, at_release, H_start, H_end, mu, decay, decay_slope, c, g_x, row, g_edges, g_release, g_c
 ):
     """Adjoint of `_newborn`; adds to the arrays."""
     offset = c[k, OFFSET]
     x, at_release, L_a, L_b = _newborn(k, t - birth, at_release, H_start, H_end, mu, decay, c)
     youngest = t - birth == int(c[k, REFRACTORY])
     g_u = g_x * (c[k, WEIGHT_A] if youngest else c[k, WEIGHT_B_START]) * min(L_a, LARGEST_CURVED_HAZARD)
-    g_at[MU, row] += g_u * (1.0 - c[k, YOUNG])
+    g_edges[MU, k, row] += g_u * (1.0 - c[k, YOUNG])
     g_c[k, YOUNG] -= g_u * mu
     g_c[k, OFFSET] -= g_u
     if youngest:
         return
     g_u = g_x * c[k, WEIGHT_B_END] * min(L_b, LARGEST_CURVED_HAZARD)
-    g_at[H_END, row] += g_u
+    g_edges[H_END, k, row] += g_u
     g_at_release = -g_u * decay
     g_c[k, LEAK] -= g_u * decay_slope * at_release
     if int(c[k, RELEASE]) > int(c[k, REFRACTORY]):
         slope = c[k, RELEASE_SLOPE]
-        g_at[H_START, row] += g_at_release * (1.0 - slope)
+        g_edges[H_START, k, row] += g_at_release * (1.0 - slope)
         g_c[k, OFFSET] += g_at_release * (1.0 - slope)  # H = H_start + offset
-        g_at[MU, row] += g_at_release * slope
+        g_edges[MU, k, row] += g_at_release * slope
         g_c[k, RELEASE_SLOPE] += g_at_release * (mu - H_start - offset)
     else:
         g_release[k, n_history + birth + int(c[k, RELEASE])] += g_at_release

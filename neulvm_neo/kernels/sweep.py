@@ -31,10 +31,8 @@ from .mesoscopic import (
     tilt,
 )  # fmt: skip
 
-# Columns of `edges`, per bin and population: potentials at the start of the bin and as predicted for its end, both less
-# ϑ - ln Δt; the slopes κ (τ_m dH/dt) there; where the membrane is heading; the hazard of cohorts at the end of age r,
-# and their 1 - p. (One bin's numbers lie side by side, because so many arrays at once are more than a processor fetches
-# ahead.)
+# Rows of `edges`: potentials at the start of the bin and as predicted for its end, both less ϑ - ln Δt; the slopes
+# κ (τ_m dH/dt) there; where the membrane is heading; the hazard of cohorts at the end of age r, and their 1 - p.
 H_START, H_END, A_START, A_END, MU, L_A, Q_A, N_EDGES = range(8)
 # Columns of `records`, per bin and population. Corrections f of the bin before and of this one, and the slope at the
 # start as the bin before predicted it; 1 where f and the expected count were within their bounds, or 0;
@@ -45,8 +43,8 @@ MISSING, SHARE, PER_FREE, SQUARE_SHARE, TAKEN_OVER, RATE = range(5, 11)
 # the free ones: x, z, y, corrected by KEPT (which has the derivative KEPT_SLOPE · KEPT by (f - 1) E), E as it came in,
 # 1/x and mean distance from H, 1 - p, hazards and tilts at start and end;
 X, Z, Y, KEPT, KEPT_SLOPE, E_FREE, PER_X, G_FREE, Q_FREE, L_START, L_END, TILT_START, TILT_END = range(11, 24)
-# those of age r + 1: hazard at the end, 1 - p, E and its tilt; S of the cohort that leaves the window.
-L_B, Q_B, E_B, TILT_B, S_OUT, N_RECORDS = range(24, 30)
+# those of age r + 1: hazard at the end, 1 - p, E and its tilt.
+L_B, Q_B, E_B, TILT_B, N_RECORDS = range(24, 29)
 _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
 
 
@@ -133,29 +131,24 @@ def resume(n_history, windows, decay, release, slope, L, E, c):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def prepare(start, stop, stimulus, drive, H, step, c, edges):
-    """What a stretch of bins has that does not depend on predictions: fills `edges`.
+    """What a stretch of bins has that does not depend on predictions: fills `edges` but for the last row.
 
     H and the slope at the end of the bin are those with the spikes of the bin, from which `forward` takes its surprise.
     """
-    rows = stop - start
-    of_one = np.empty((N_EDGES, rows))
     for k in range(stimulus.shape[0]):
         offset, curvature, u_rest, tau_m = c[k, OFFSET], c[k, CURVATURE], step.u_rest[k], step.tau_m[k]
         risen, weight_a = 1.0 - c[k, YOUNG], c[k, WEIGHT_A]
-        for row in range(rows):
+        for row in range(stop - start):
             t = start + row
             external = u_rest + stimulus[k, t]
             mu = external + tau_m * drive[k, t]
-            of_one[H_START, row], of_one[H_END, row] = H[k, t] - offset, H[k, t + 1] - offset
-            of_one[A_START, row] = curvature * (mu - H[k, t])
-            of_one[A_END, row] = curvature * (external + tau_m * drive[k, t + 1] - H[k, t + 1])
-            of_one[MU, row] = mu
-        for row in range(rows):
-            L_a = integrated_hazard(risen * of_one[MU, row] - offset)
-            of_one[L_A, row], of_one[Q_A, row] = L_a, exp_falling(-weight_a * L_a)
-        for row in range(rows):
-            for i in range(N_EDGES):
-                edges[row, k, i] = of_one[i, row]
+            edges[H_START, k, row], edges[H_END, k, row] = H[k, t] - offset, H[k, t + 1] - offset
+            edges[A_START, k, row] = curvature * (mu - H[k, t])
+            edges[A_END, k, row] = curvature * (external + tau_m * drive[k, t + 1] - H[k, t + 1])
+            edges[MU, k, row] = mu
+        for row in range(stop - start):
+            L_a = integrated_hazard(risen * edges[MU, k, row] - offset)
+            edges[L_A, k, row], edges[Q_A, k, row] = L_a, exp_falling(-weight_a * L_a)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
@@ -189,7 +182,7 @@ def forward(
         Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
     tape_S, tape_E : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
         Row (stop - 1 - t) K + k, for the reverse sweep to read on and on; tape_E has K more, for the bin before.
-    edges : (≥ stop - start, K, N_EDGES)
+    edges : (N_EDGES, K, ≥ stop - start)
         Of `prepare`; completed, with what is predicted for the ends of bins.
     """
     K = windows.size
@@ -217,9 +210,9 @@ def forward(
             for b in range(K):
                 late += feedback[k, b] * surprise[b, t]
                 late_gap += feedback_gap[k, b] * surprise[b, t]
-            H_end = edges[row, k, H_END] - late
-            edges[row, k, H_END] = H_end
-            edges[row, k, A_END] -= c[k, CURVATURE] * late_gap
+            H_end = edges[H_END, k, row] - late
+            edges[H_END, k, row] = H_end
+            edges[A_END, k, row] -= c[k, CURVATURE] * late_gap
             y = min(0.25 * (f[k] - 1.0) * free[k, 3], 1.0)  # kept(4 y)
             root = 1.0 - y + 0.5 * y * y
             corrected = (root * root) * (root * root)
@@ -231,11 +224,11 @@ def forward(
             records[m, PER_X], records[m, G_FREE] = per_x, G
             records[m, F_IN], records[m, SLOPE] = f[k], free[k, 4]
             records[m, F_INSIDE] = 1.0 if -LARGEST_CORRECTION < late < LARGEST_CORRECTION else 0.0
-            u[starts + k], u[ends + k] = edges[row, k, H_START] - G, H_end - c[k, LEAK] * G
+            u[starts + k], u[ends + k] = edges[H_START, k, row] - G, H_end - c[k, LEAK] * G
             r, R = int(c[k, REFRACTORY]), int(c[k, RELEASE])
             if R > r:  # released in this bin
-                H_0 = edges[row, k, H_START] + c[k, OFFSET]
-                at_release = H_0 + c[k, RELEASE_SLOPE] * (edges[row, k, MU] - H_0)
+                H_0 = edges[H_START, k, row] + c[k, OFFSET]
+                at_release = H_0 + c[k, RELEASE_SLOPE] * (edges[MU, k, row] - H_0)
             else:
                 at_release = release[k, n_history + t - r - 1 + R]
             u[newborn + k] = H_end - decay[k, windows[k] - r - 1] * at_release
@@ -246,11 +239,11 @@ def forward(
         for k in range(K):
             m = m_row + k
             G, curvature = records[m, G_FREE], c[k, CURVATURE]
-            tilt_start = tilt(-edges[row, k, A_START] - curvature * G)
-            tilt_end = tilt(edges[row, k, A_END] + curvature * c[k, LEAK] * G)
+            tilt_start = tilt(-edges[A_START, k, row] - curvature * G)
+            tilt_end = tilt(edges[A_END, k, row] + curvature * c[k, LEAK] * G)
             free[k, 3] = w1 * u[ends + k] * tilt_end
             log_q[k] = -(w0 * u[starts + k] * tilt_start + free[k, 3])
-            log_q[K + k] = -(c[k, WEIGHT_B_START] * edges[row, k, L_A] + c[k, WEIGHT_B_END] * u[newborn + k])
+            log_q[K + k] = -(c[k, WEIGHT_B_START] * edges[L_A, k, row] + c[k, WEIGHT_B_END] * u[newborn + k])
             records[m, L_START], records[m, L_END] = u[starts + k], u[ends + k]
             records[m, TILT_START], records[m, TILT_END] = tilt_start, tilt_end
         for j in range(log_q.size):
@@ -258,7 +251,7 @@ def forward(
         for k in range(K):
             window, r, R = windows[k], int(c[k, REFRACTORY]), int(c[k, RELEASE])
             m = m_row + k
-            leak, curvature, a1 = c[k, LEAK], c[k, CURVATURE], edges[row, k, A_END]
+            leak, curvature, a1 = c[k, LEAK], c[k, CURVATURE], edges[A_END, k, row]
             unseen = t < n_unseen
             # cohorts, those from before the recording apart: the younger part first
             count = window - r - 1
@@ -271,7 +264,7 @@ def forward(
                 at = first + lo
                 add = advance_cohorts(
                     k, m, at + start, at, at + start + R, lo, size, n, S, L, E, release, decay, f[k],
-                    edges[row, k, H_END], edges[row, k, A_START], a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
+                    edges[H_END, k, row], edges[A_START, k, row], a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
                 )  # fmt: skip
                 if part == 0:
                     fired, mass, fired_free, mass_free, square, square_free, rate = add
@@ -301,7 +294,7 @@ def forward(
             tape_S[m, count], tape_E[m, count] = survival, E_b
             # age r
             if r > 0:
-                q_a = edges[row, k, Q_A]
+                q_a = edges[Q_A, k, row]
                 p_a = 1.0 - q_a
                 mass_a = n[k, last + 1 + start]
                 if unseen and t < r:
@@ -311,7 +304,7 @@ def forward(
                     fired += p_a * mass_a
                     mass += mass_a
                 square += p_a * p_a * mass_a
-                rate += c[k, PARTLY_RELEASED] * edges[row, k, L_A] * q_a * mass_a
+                rate += c[k, PARTLY_RELEASED] * edges[L_A, k, row] * q_a * mass_a
                 S[k, last + 1] = q_a
             # younger ones are mass only
             for s in range(last + 2, own):
@@ -352,4 +345,4 @@ def forward(
             records[m, F_OUT], records[m, DUE_INSIDE] = f[k], 1.0 if 0.0 < due < N else 0.0
             records[m, MISSING], records[m, SHARE], records[m, PER_FREE] = missing, share, per_free
             records[m, SQUARE_SHARE], records[m, TAKEN_OVER], records[m, RATE] = square_share, taken_over, rate
-            records[m, Q_FREE], records[m, S_OUT] = q, S_out
+            records[m, Q_FREE] = q
