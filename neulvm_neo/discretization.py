@@ -108,22 +108,22 @@ def discretize(parameters, bin_size, scheme="second-order"):
         fraction = release - R
         late = bin_size * (1.0 - psi)
         now = -np.expm1(-late / tau_syn)
-        by_now = J * _step_response(tau_m, tau_syn, late)[0]
-        at_release = (bin_size * fraction)[:, None]
-        release_late = np.maximum(at_release - bin_size * psi, 0.0)
-        release_by_now = J * _step_response(tau_m, tau_syn, release_late)[0]
+        current, response = _responses(tau_m, tau_syn, _moments(bin_size, psi, fraction, J.ndim - 2))
+        by_current, _, release_by_current, _ = J * current[0]
+        by_any, by_now, release_by_any, release_by_now = J * response[0]
         instant = (d == 0) / (n_neurons * bin_size)  # Hz per spike of sources that act within the bin
-        within = _integrated_step_response(tau_m, tau_syn, late)[0] * ((d == 0) / (n_neurons * bin_size**2))
+        of_late = [value[1] for value in response]
+        within = _integrated_step_response(tau_m, tau_syn, late, of_late)[0] * ((d == 0) / (n_neurons * bin_size**2))
         return Step(
             **common,
             leak=np.exp(-bin_size / tau_m),
             arrive_before=(1.0 - decay) - now,
             arrive_now=now,
-            by_current=J * _current_response(tau_m, tau_syn, bin_size)[0],
-            by_before=J * _step_response(tau_m, tau_syn, bin_size)[0] - by_now,
+            by_current=by_current,
+            by_before=by_any - by_now,
             by_now=by_now,
-            release_by_current=J * _current_response(tau_m, tau_syn, at_release)[0],
-            release_by_before=J * _step_response(tau_m, tau_syn, at_release)[0] - release_by_now,
+            release_by_current=release_by_current,
+            release_by_before=release_by_any - release_by_now,
             release_by_now=release_by_now,
             release_fraction=fraction,
             release_slope=fraction * bin_size / tau_m,
@@ -200,18 +200,11 @@ def pull_back(g_step, parameters, bin_size, scheme="second-order"):
     g_J, g_tau_m = g_step.J.copy(), g_step.tau_m.copy()
     g_tau_syn = g_step.synaptic_decay * decay_slope
 
-    def through(response, time, g):  # add the gradient of J · response(tau_m, tau_syn, time)
-        value, by_tau_m, by_tau_syn = response(tau_m, tau_syn, time)
-        g_J[:] += g * value
-        g_tau_m[:] += (g * J * by_tau_m).sum(axis=1)
-        g_tau_syn[:] += (g * J * by_tau_syn).sum(axis=0)
-
     if scheme == "second-order":
         r, phi = _whole_and_rest(np.asarray(parameters.t_ref, dtype=float) / bin_size)
         d, psi = _whole_and_rest(np.asarray(parameters.delay, dtype=float) / bin_size)
         fraction = (phi + 0.5) % 1.0
         late = bin_size * (1.0 - psi)
-        at_release = (bin_size * fraction)[:, None]
         instant = (d == 0) / (n_neurons * bin_size)
         now = -np.expm1(-late / tau_syn)
         g_gap = g_step.feedback_gap * instant
@@ -220,18 +213,19 @@ def pull_back(g_step, parameters, bin_size, scheme="second-order"):
         g_now = g_step.arrive_now - g_step.arrive_before + (g_gap * tau_m[:, None] * J).sum(axis=0)
         g_tau_syn += -g_step.arrive_before * decay_slope - g_now * np.exp(-late / tau_syn) * late / tau_syn**2
         g_by_now = g_step.by_now - g_step.by_before + g_step.feedback * instant - g_gap
-        through(_current_response, bin_size, g_step.by_current)
-        through(_step_response, bin_size, g_step.by_before)
-        through(_step_response, late, g_by_now)
-        through(_current_response, at_release, g_step.release_by_current)
-        through(_step_response, at_release, g_step.release_by_before)
-        through(
-            _step_response, np.maximum(at_release - bin_size * psi, 0.0),
-            g_step.release_by_now - g_step.release_by_before,
-        )  # fmt: skip
-        through(
-            _integrated_step_response, late, g_step.gain_within * ((d == 0) / (n_neurons * bin_size**2))
-        )  # fmt: skip
+        current, response = _responses(tau_m, tau_syn, _moments(bin_size, psi, fraction, 0))
+        within = _integrated_step_response(tau_m, tau_syn, late, [value[1] for value in response])
+        nothing = np.zeros_like(J)
+        for (value, by_tau_m, by_tau_syn), g in (  # all are J times a response
+            (current, np.stack([g_step.by_current, nothing, g_step.release_by_current, nothing])),
+            (response, np.stack([
+                g_step.by_before, g_by_now, g_step.release_by_before, g_step.release_by_now - g_step.release_by_before,
+            ])),
+            (within, g_step.gain_within * ((d == 0) / (n_neurons * bin_size**2))),
+        ):  # fmt: skip
+            g_J += (g * value).reshape(-1, *J.shape).sum(axis=0)
+            g_tau_m += (g * J * by_tau_m).reshape(-1, *J.shape).sum(axis=(0, 2))
+            g_tau_syn += (g * J * by_tau_syn).reshape(-1, *J.shape).sum(axis=(0, 1))
         g_tau_m += g_step.leak * np.exp(-bin_size / tau_m) * bin_size / tau_m**2
         g_tau_m -= g_step.curvature * bin_size / (6.0 * tau_m**2)
         g_tau_m -= g_step.release_slope * fraction * bin_size / tau_m**2
@@ -308,7 +302,7 @@ def _current_response(tau_m, tau_syn, time):
     D(h) = (exp(-h/τ_m) - exp(-h/τ_s)) / (1/τ_s - 1/τ_m) = h exp(-h/τ_s) φ(x), x = h/τ_s - h/τ_m, φ(x) = (e^x - 1)/x.
     """
     a, b = 1.0 / tau_m[..., :, None], 1.0 / tau_syn[..., None, :]
-    h = np.broadcast_to(time, np.broadcast_shapes(a.shape, b.shape))
+    h = np.broadcast_to(time, np.broadcast_shapes(a.shape, b.shape, np.shape(time)))
     phi, phi_slope = _phi((b - a) * h)
     envelope = h * np.exp(-b * h)
     value = envelope * phi
@@ -316,27 +310,42 @@ def _current_response(tau_m, tau_syn, time):
     return value, -by_a * a**2, -by_b * b**2
 
 
-def _step_response(tau_m, tau_syn, time):
-    """H(time) per mV of J under A = 1 Hz since 0, from rest, with its derivatives by τ_m and τ_syn; all (K, K)."""
+def _moments(bin_size, psi, fraction, n_axes):
+    """Times (4, …, K, K) in s up to which responses are needed: from the start of the bin and from a spike's arrival.
+
+    Both to the end of the bin, then both to the release; psi (K,) and fraction (K,) are in bins, … are `n_axes`.
+    """
+    moments = np.empty((4, fraction.size, psi.size))
+    moments[0], moments[1], moments[2] = 1.0, 1.0 - psi, fraction[:, None]
+    moments[3] = np.maximum(fraction[:, None] - psi, 0.0)
+    return bin_size * moments.reshape(4, *n_axes * (1,), fraction.size, psi.size)
+
+
+def _responses(tau_m, tau_syn, time):
+    """`_current_response`, and H(time) per mV of J under A = 1 Hz since 0, from rest.
+
+    Both with their derivatives by τ_m and τ_syn; all (…, K, K).
+    """
     value, by_tau_m, by_tau_syn = _current_response(tau_m, tau_syn, time)
     tau = tau_m[..., :, None]
     h = np.broadcast_to(time, value.shape)
     lost = np.exp(-h / tau)
-    return tau * (1.0 - lost) - value, (1.0 - lost) - lost * h / tau - by_tau_m, -by_tau_syn
+    response = tau * (1.0 - lost) - value, (1.0 - lost) - lost * h / tau - by_tau_m, -by_tau_syn
+    return (value, by_tau_m, by_tau_syn), response
 
 
-def _integrated_step_response(tau_m, tau_syn, time):
-    """Integral of `_step_response` from 0 to time, with its derivatives by τ_m and τ_syn; all (K, K).
+def _integrated_step_response(tau_m, tau_syn, time, response):
+    """Integral from 0 to time of the second of `_responses`, with its derivatives by τ_m and τ_syn; all (…, K, K).
 
-    The response obeys τ_m y' + y = τ_m I, so its integral is τ_m (∫I - y(time)).
+    The `response` obeys τ_m y' + y = τ_m I, so its integral is τ_m (∫I - y(time)).
     """
-    y, y_by_tau_m, y_by_tau_syn = _step_response(tau_m, tau_syn, time)
+    y, y_by_tau_m, y_by_tau_syn = response
     tau, tau_s = tau_m[..., :, None], tau_syn[..., None, :]
     h = np.broadcast_to(time, y.shape)
     lost = np.exp(-h / tau_s)
     current = h - tau_s * (1.0 - lost)
     current_slope = -(1.0 - lost) + lost * h / tau_s
-    return tau * (current - 0.0) - tau * y, (current - y) - tau * y_by_tau_m, tau * (current_slope - y_by_tau_syn)
+    return tau * (current - y), (current - y) - tau * y_by_tau_m, tau * (current_slope - y_by_tau_syn)
 
 
 def _phi(x):
