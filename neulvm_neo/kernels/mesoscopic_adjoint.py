@@ -73,7 +73,7 @@ def minus_tilt_slope(u):
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def retreat_cohorts(
     k, m, m_in, n0, s0, r0, j0, count, given, n, release, decay, tape_S, tape_E,
-    g_S, g_L, g_E, g_n, g_release, g_decay,
+    g_S, g_L, g_E, g_n, g_release, g_decay, work,
 ):  # fmt: skip
     """Adjoint of `sweep.advance_cohorts`.
 
@@ -100,18 +100,25 @@ def retreat_cohorts(
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
     per_f, largest_curved = 1.0 / f, w1 * LARGEST_CURVED_HAZARD
     g_H, g_start, g_end, g_f, g_bent_start, g_bent_end = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    zero, one, two, three = np.uintp(0), np.uintp(1), np.uintp(2), np.uintp(3)
+    # hazards, from the tape; in a loop of its own, for a processor has no room for more than one long formula at a time
     for j in range(np.uintp(count)):
-        # forward, from the tape
-        S_in, E_in = float(tape_S[m, j0 + j]), float(tape_E[m_in, j0 + j + np.uintp(1)])
-        E = float(tape_E[m, j0 + j])
+        E_in, E = float(tape_E[m_in, j0 + j + one]), float(tape_E[m, j0 + j])
         G = decay[k, j0 + j] * release[k, r0 + j]
         u, u0, u1 = a + curvature_start * G, a0 + curvature_start * G, a1 + curvature * G
         D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
-        tilt_start, tilt_end = D1 * inverse, D0 * inverse
-        L_end = E * D1  # times w_1
+        tilt_start = D1 * inverse
         x_start = weight_start * (E_in * D) * tilt_start
-        q = exp_falling(-(x_start + E))
+        work[zero, j], work[one, j], work[two, j] = tilt_start, D0 * inverse, x_start
+        work[three, j] = exp_falling(-(x_start + E))
+    for j in range(np.uintp(count)):
+        S_in, E_in = float(tape_S[m, j0 + j]), float(tape_E[m_in, j0 + j + one])
+        E = float(tape_E[m, j0 + j])
+        tilt_start, tilt_end, x_start, q = work[zero, j], work[one, j], work[two, j], work[three, j]
+        G = decay[k, j0 + j] * release[k, r0 + j]
+        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
+        L_end = E * (1.0 + u1 + u1 * u1)  # times w_1
         p = 1.0 - q
         y = min(0.25 * change * E_in, 1.0)  # kept(change · E_in), and its derivative
         root = 1.0 - y + 0.5 * y * y
@@ -356,7 +363,7 @@ def adjoint(
     delay_bins, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
     g_release_slope, g_leaks, g_curvatures = g_step.release_slope, g_step.leak, g_step.curvature
     g_offsets = g_step.log_hazard_offset
-    g_surprise, given = np.empty(K), np.empty(16)
+    g_surprise, given, work = np.empty(K), np.empty(16), np.empty((4, n_history))
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -525,7 +532,7 @@ def adjoint(
                 at = first + lo
                 g_H, g_start, g_stop, gf, g_bent_start, g_bent_end = retreat_cohorts(
                     k, m, m + K, at + start, at, at + start + R, lo, size, given, n, release, decay, tape_S, tape_E,
-                    g_S, g_L, g_E, g_n, g_release, g_decay,
+                    g_S, g_L, g_E, g_n, g_release, g_decay, work,
                 )  # fmt: skip
                 g_end += g_H
                 g_a0 += g_start
