@@ -257,10 +257,15 @@ class _Sweep:
         self.n_bar, self.variance, self.surprise = np.empty((K, T)), np.empty((K, T)), np.empty((K, T))
         unseen = max((int(times[0]) + 1 if times.size else T for times in trains), default=0)
         self.h_unseen = np.empty((K, unseen))
-        rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T)
-        shapes = ((rows * K, B + 1), ((rows + 1) * K, B + 1), (rows * K, sweep.N_RECORDS), (sweep.N_EDGES, K, rows))
-        *self.tape, self.records, self.edges = _arrays_of(
-            *zip(shapes, (TAPE_TYPE, TAPE_TYPE, np.float64, np.float64), strict=True)
+        rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T, sweep.ROW - B)
+        *self.tape, self.records, self.edges, self.cells, self.g_cells, self.ages = _arrays_of(
+            ((rows * K, B + 1), TAPE_TYPE),
+            (((rows + 1) * K, B + 1), TAPE_TYPE),
+            ((rows * K, sweep.N_RECORDS), np.float64),
+            ((sweep.N_EDGES, K, rows), np.float64),
+            (K * sweep.N_CELLS, np.float64),
+            (K * mesoscopic_adjoint.N_CELLS, np.float64),
+            (K * mesoscopic_adjoint.N_AGES, np.float64),
         )
         self.stretches = [(start, min(start + rows, T)) for start in range(0, T, rows)]
         self.checkpoints = []
@@ -300,24 +305,20 @@ class _Sweep:
 
     def _advance(self, start, stop, state):
         """Sweep a stretch; the state at its end. Leaves the tape, the last survivals and the binomial variance."""
-        K, B, rows = len(self.windows), self.n_history, stop - start
-        S, L, E = np.ones((K, B + rows)), np.empty((K, B + rows)), np.empty((K, B + rows))
-        S[:, :B], L[:, :B], E[:, :B] = state[:3]
-        free, expected, f = (value.copy() for value in state[3:])
+        state = tuple(value.copy() for value in state)
         here = slice(start, stop)
         sweep.prepare(start, stop, self.stimulus, self.drive, self.H, self.step, self.constants, self.edges)
         sweep.forward(
-            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants, S, L, E,
-            free, expected, f, self.n_bar, self.variance, self.h_unseen, self.surprise, *self.tape, self.records,
+            start, stop, self.n_history, self.windows, self.decay, self.counts, self.release, self.step, self.constants,
+            *state, self.n_bar, self.variance, self.h_unseen, self.surprise, self.cells, *self.tape, self.records,
             self.edges,
         )  # fmt: skip
-        self.S = S
         self.binomial_variance = self.variance[:, here].copy()
         n_bar = self.n_bar[:, here].copy()
         self.variance[:, here] = (
             conditional_variance(n_bar, self.binomial_variance, self.step) if self.corrected else n_bar
         )
-        return S[:, rows:].copy(), L[:, rows:].copy(), E[:, rows:].copy(), free, expected, f
+        return state
 
     def _evaluate(self, start, stop, gradient):
         """Add the value of the stretch just swept; its gradients too if asked for."""
@@ -368,7 +369,7 @@ class _Sweep:
             if i < len(self.stretches) - 1:  # the tape holds the last stretch only
                 self._advance(start, stop, self.checkpoints[i])
                 self._evaluate(start, stop, True)
-            state = self._retreat(start, stop, state)
+            self._retreat(start, stop, state)
         S, L, _, free, *_ = self.checkpoints[0]
         g_S, g_L, g_E, g_free, g_expected, _ = state
         mesoscopic_adjoint.resume_adjoint(
@@ -401,7 +402,7 @@ class _Sweep:
         return g_past.reshape(self.observation.history_rate.shape)
 
     def _retreat(self, start, stop, state):
-        """Pull the gradients back over the stretch that `_evaluate` has just been through."""
+        """Pull the gradients back over the stretch that `_evaluate` has just been through; `state` too is updated."""
         K, B, rows = len(self.windows), self.n_history, stop - start
         g_n_bar, g_variance = np.zeros((K, rows)), np.zeros((K, rows))
         if self.g_density is not None:
@@ -416,19 +417,15 @@ class _Sweep:
                 )  # fmt: skip
             elif g_v is not None:
                 g_n_bar += g_v
-        g_S, g_L, g_E = np.zeros((3, K, B + rows))
-        g_S[:, rows:], g_L[:, rows:], g_E[:, rows:] = state[:3]
-        g_free, g_expected, g_f = state[3:]
         mesoscopic_adjoint.adjoint(
-            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants, self.S,
+            start, stop, B, self.windows, self.decay, self.counts, self.release, self.step, self.constants,
             self.h_unseen, *self.tape, self.records, self.edges, g_n_bar, g_variance, self.g_h_unseen, self.g_edges,
-            g_S, g_L, g_E, g_free, g_expected, g_f, self.g_counts, self.g_release, self.g_decay, self.g_step,
+            *state, self.g_counts, self.g_release, self.g_decay, self.g_step, self.g_cells, self.ages,
         )  # fmt: skip
         mesoscopic_adjoint.prepare_adjoint(
             start, stop, self.drive, self.H, self.surprise, self.step, self.edges, self.g_edges, self.g_stimulus,
             self.g_drive, self.g_H, self.g_step,
         )  # fmt: skip
-        return g_S[:, :B].copy(), g_L[:, :B].copy(), g_E[:, :B].copy(), g_free, g_expected, g_f
 
 
 def _arrays_of(*forms):

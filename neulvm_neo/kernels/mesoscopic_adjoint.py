@@ -28,6 +28,8 @@ from .mesoscopic import (
 from .sweep import (
     A_END,
     A_START,
+    AT_N,
+    AT_RELEASE,
     DUE_INSIDE,
     E_B,
     E_FREE,
@@ -51,6 +53,8 @@ from .sweep import (
     Q_B,
     Q_FREE,
     RATE,
+    ROW,
+    S_OUT,
     SHARE,
     SLOPE,
     SQUARE_SHARE,
@@ -63,6 +67,11 @@ from .sweep import (
     Z,
 )  # fmt: skip
 
+# Rows of cohorts and of ages, see `sweep.ROW`: counts and potentials at release, gradients of S, w_1 L and E, and of the
+# first two; γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next.
+AT_G_S, AT_G_L, AT_G_E, AT_G_N, AT_G_RELEASE, N_CELLS = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW, 7 * ROW
+AT_DECAY, AT_G_DECAY, AT_TILT_START, AT_TILT_END, AT_X, AT_Q, N_AGES = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW
+
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def minus_tilt_slope(u):
@@ -71,28 +80,34 @@ def minus_tilt_slope(u):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
-def retreat_cohorts(
-    k, m, m_in, n0, s0, r0, j0, count, given, n, release, decay, tape_S, tape_E,
-    g_S, g_L, g_E, g_n, g_release, g_decay, work,
-):  # fmt: skip
+def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
     """Adjoint of `sweep.advance_cohorts`.
 
     Parameters
     ----------
+    m, m_in : int
+        Rows of the tape, of this bin and the last one.
+    s0, j0, count : int
+        Place of the first count in `cells` and of its decay in `ages`; number of cohorts. The first column of the tape
+        is j0 modulo N_AGES.
+    cells : (K · N_CELLS,), ages : (K · N_AGES,), updated
+        Gradients of the updated S, w_1 L and E become those of the ones that came in; others are added to.
     given : (16,)
         f, a, a0, a1, curvature, per_leak, w0, w1 as there (a is a1 of the last bin), and the gradients of the seven
-        sums that it returns. (In an array, because a call with more than 30 arguments cannot be inlined.)
-    g_S, g_L, g_E : updated
-        Gradients of the updated S, w_1 L and E become those of the ones that came in.
-    g_n, g_release, g_decay : updated
+        sums that it returns.
 
     Returns
     -------
     tuple of float
         Gradients of H_end, a0, a1, f, and of the curvature as it enters at the start and at the end.
     """
-    k, m, m_in = np.uintp(k), np.uintp(m), np.uintp(m_in)
-    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    m, m_in, column = np.uintp(m), np.uintp(m_in), np.uintp(j0 % N_AGES)
+    at_n, at_release, at_S = np.uintp(s0 + AT_N), np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_G_S)
+    at_L, at_E = np.uintp(s0 + AT_G_L), np.uintp(s0 + AT_G_E)
+    at_g_n, at_g_release = np.uintp(s0 + AT_G_N), np.uintp(s0 + AT_G_RELEASE)
+    at_decay, at_g_decay = np.uintp(j0 + AT_DECAY), np.uintp(j0 + AT_G_DECAY)
+    at_tilt_start, at_tilt_end = np.uintp(j0 + AT_TILT_START), np.uintp(j0 + AT_TILT_END)
+    at_x, at_q = np.uintp(j0 + AT_X), np.uintp(j0 + AT_Q)
     f, a, a0, a1, curvature, per_leak = given[0], given[1], given[2], given[3], given[4], given[5]
     w0, w1, g_fired, g_mass, g_fired_free = given[6], given[7], given[8], given[9], given[10]
     g_mass_free, g_square, g_square_free = given[11], given[12], given[13]
@@ -100,23 +115,23 @@ def retreat_cohorts(
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
     per_f, largest_curved = 1.0 / f, w1 * LARGEST_CURVED_HAZARD
     g_H, g_start, g_end, g_f, g_bent_start, g_bent_end = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    zero, one, two, three = np.uintp(0), np.uintp(1), np.uintp(2), np.uintp(3)
     # hazards, from the tape; in a loop of its own, for a processor has no room for more than one long formula at a time
     for j in range(np.uintp(count)):
-        E_in, E = float(tape_E[m_in, j0 + j + one]), float(tape_E[m, j0 + j])
-        G = decay[k, j0 + j] * release[k, r0 + j]
+        E_in, E = float(tape_E[m_in, column + j + np.uintp(1)]), float(tape_E[m, column + j])
+        G = ages[at_decay + j] * cells[at_release + j]
         u, u0, u1 = a + curvature_start * G, a0 + curvature_start * G, a1 + curvature * G
         D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
         tilt_start = D1 * inverse
         x_start = weight_start * (E_in * D) * tilt_start
-        work[zero, j], work[one, j], work[two, j] = tilt_start, D0 * inverse, x_start
-        work[three, j] = exp_falling(-(x_start + E))
+        ages[at_tilt_start + j], ages[at_tilt_end + j], ages[at_x + j] = tilt_start, D0 * inverse, x_start
+        ages[at_q + j] = exp_falling(-(x_start + E))
     for j in range(np.uintp(count)):
-        S_in, E_in = float(tape_S[m, j0 + j]), float(tape_E[m_in, j0 + j + one])
-        E = float(tape_E[m, j0 + j])
-        tilt_start, tilt_end, x_start, q = work[zero, j], work[one, j], work[two, j], work[three, j]
-        G = decay[k, j0 + j] * release[k, r0 + j]
+        S_in, E_in = float(tape_S[m, column + j]), float(tape_E[m_in, column + j + np.uintp(1)])
+        E = float(tape_E[m, column + j])
+        tilt_start, tilt_end = ages[at_tilt_start + j], ages[at_tilt_end + j]
+        x_start, q = ages[at_x + j], ages[at_q + j]
+        G = ages[at_decay + j] * cells[at_release + j]
         u0, u1 = a0 + curvature_start * G, a1 + curvature * G
         L_end = E * (1.0 + u1 + u1 * u1)  # times w_1
         p = 1.0 - q
@@ -125,30 +140,30 @@ def retreat_cohorts(
         c = (root * root) * (root * root)
         c_slope = -(1.0 - y) * (root * root) * root
         survival = S_in * c
-        count_j = n[k, n0 + j]
+        count_j = cells[at_n + j]
         mass_j = survival * count_j
         alive = 1.0 - survival
         # backward
         of_rate = g_rate * L_end
-        g_kept = g_S[k, s0 + j] + of_rate * count_j  # of survival · q
+        g_kept = cells[at_S + j] + of_rate * count_j  # of survival · q
         per_mass = g_mass + p * (g_fired + p * g_square)
         per_free = g_mass_free + p * (g_fired_free + p * g_square_free)
         g_survival = g_kept * q + count_j * (per_mass + (alive - survival) * per_free)
-        g_n[k, n0 + j] += survival * (per_mass + alive * per_free + of_rate * q)
+        cells[at_g_n + j] += survival * (per_mass + alive * per_free + of_rate * q)
         g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free))
         g_x = (g_p - g_kept * survival) * q
-        g_E_end = g_E[k, s0 + j] + g_x
-        g_L_end = g_L[k, s0 + j] + g_rate * (q * mass_j) + g_E_end * tilt_end
+        g_E_end = cells[at_E + j] + g_x
+        g_L_end = cells[at_L + j] + g_rate * (q * mass_j) + g_E_end * tilt_end
         g_u0 = g_x * x_start * (1.0 - 2.0 * u0) * tilt_start
         g_u1 = -g_E_end * E * (1.0 + 2.0 * u1) * tilt_end
         g_u = g_L_end * min(L_end, largest_curved)
         g_change = c_slope * (S_in * g_survival)
         g_G = curvature_start * g_u0 + curvature * g_u1 - g_u
-        g_S[k, s0 + j] = c * g_survival
-        g_L[k, s0 + j] = g_x * weight_start * tilt_start
-        g_E[k, s0 + j] = change * g_change
-        g_release[k, r0 + j] += g_G * decay[k, j0 + j]
-        g_decay[k, j0 + j] += g_G * release[k, r0 + j]
+        cells[at_S + j] = c * g_survival
+        cells[at_L + j] = g_x * weight_start * tilt_start
+        cells[at_E + j] = change * g_change
+        cells[at_g_release + j] += g_G * ages[at_decay + j]
+        ages[at_g_decay + j] += g_G * cells[at_release + j]
         g_H += g_u
         g_start += g_u0
         g_end += g_u1
@@ -337,25 +352,25 @@ def prepare_adjoint(
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(
-    start, stop, n_history, windows, decay, n, release, step, c, S_final, h_unseen, tape_S, tape_E, records, edges,
+    start, stop, n_history, windows, decay, n, release, step, c, h_unseen, tape_S, tape_E, records, edges,
     g_n_bar, g_variance, g_h_unseen, g_edges, g_S, g_L, g_E, g_free, g_expected, g_f, g_n, g_release, g_decay, g_step,
+    cells, ages,
 ):  # fmt: skip
     """Pull gradients back over the bins [start, stop) that `sweep.forward` has just taped.
 
     Parameters
     ----------
-    S_final : (K, n_history + stop - start)
-        S of the forward sweep at `stop`: of every cohort that has left the window, its last survival.
     g_n_bar, g_variance : (K, stop - start), g_h_unseen : (K, ≤ T)
         Gradients of what the sweep returns.
     g_edges : (N_EDGES, K, stop - start), updated
         The first five rows, those of `edges` from recorded neurons, become those from everything; filled are L_A and,
         in the row Q_A, the gradient of log f after the bin.
-    g_S, g_L, g_E : (K, n_history + stop - start), g_free : (K, 5), g_expected, g_f : (K,), updated
-        Gradients of the state at `stop` become those of the state at `start` (first n_history columns); g_L is that of
-        w_1 L, g_f that of the correction f of the bin before.
+    g_S, g_L, g_E : (K, n_history), g_free : (K, 5), g_expected, g_f : (K,), updated
+        Gradients of the state at `stop` become those of the state at `start`; g_L is that of w_1 L, g_f that of the
+        correction f of the bin before.
     g_n, g_release, g_step : updated
     g_decay : (K, n_history), updated
+    cells : (K · N_CELLS,), ages : (K · N_AGES,), filled
     """
     K = windows.size
     n_unseen = h_unseen.shape[1]
@@ -363,7 +378,22 @@ def adjoint(
     delay_bins, feedback, feedback_gap = step.delay_bins, step.feedback, step.feedback_gap
     g_release_slope, g_leaks, g_curvatures = g_step.release_slope, g_step.leak, g_step.curvature
     g_offsets = g_step.log_hazard_offset
-    g_surprise, given, work = np.empty(K), np.empty(16), np.empty((4, n_history))
+    g_surprise, given = np.empty(K), np.empty(16)
+    rows = stop - start
+    for k in range(K):
+        R, at, at_age = step.release_bins[k], k * N_CELLS, k * N_AGES
+        for s in range(n_history + rows):
+            cells[at + AT_N + s] = n[k, start + s]
+            cells[at + AT_G_N + s], cells[at + AT_G_RELEASE + s] = 0.0, 0.0
+        for s in range(n_history + rows - R):
+            cells[at + AT_RELEASE + s] = release[k, start + R + s]
+        for s in range(rows):
+            cells[at + AT_G_S + s], cells[at + AT_G_L + s], cells[at + AT_G_E + s] = 0.0, 0.0, 0.0
+        for s in range(n_history):
+            cells[at + AT_G_S + rows + s] = g_S[k, s]
+            cells[at + AT_G_L + rows + s] = g_L[k, s]
+            cells[at + AT_G_E + rows + s] = g_E[k, s]
+            ages[at_age + AT_DECAY + s], ages[at_age + AT_G_DECAY + s] = decay[k, s], 0.0
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -403,15 +433,17 @@ def adjoint(
             # the oldest cohort becomes free
             own = row + n_history
             count = window - r - 1
-            first, last = own - window, own - r - 1
-            S_out, released = S_final[k, first], first + start + R
-            leaving = S_out * n[k, first + start]
+            at, at_age = k * N_CELLS, k * N_AGES
+            first, last = at + own - window, at + own - r - 1
+            oldest, youngest = at_age + AT_DECAY, at_age + AT_DECAY + count
+            S_out = records[m, S_OUT]
+            leaving = S_out * cells[first]
             g_x_out, g_z_out, g_y_out = g_free[k, 0], g_free[k, 1], g_free[k, 2]
-            g_leaving = g_x_out + S_out * g_z_out + decay[k, 0] * release[k, released] * g_y_out
-            g_S[k, first] += g_leaving * n[k, first + start] + leaving * g_z_out
-            g_n[k, first + start] += g_leaving * S_out
-            g_release[k, released] += g_y_out * leaving * decay[k, 0]
-            g_decay[k, 0] += g_y_out * leaving * release[k, released]
+            g_leaving = g_x_out + S_out * g_z_out + ages[oldest] * cells[first + AT_RELEASE] * g_y_out
+            cells[first + AT_G_S] += g_leaving * cells[first] + leaving * g_z_out
+            cells[first + AT_G_N] += g_leaving * S_out
+            cells[first + AT_G_RELEASE] += g_y_out * leaving * ages[oldest]
+            ages[at_age + AT_G_DECAY] += g_y_out * leaving * cells[first + AT_RELEASE]
             # free neurons: mass and probability to fire
             x, z, y = records[m, X], records[m, Z], records[m, Y]
             q, L_free = records[m, Q_FREE], records[m, L_END]
@@ -430,11 +462,11 @@ def adjoint(
                     unseen_mass = HARDLY_ANY + x
                     for j in range(n_old):
                         left = tape_S[m, j] * kept((f - 1.0) * tape_E[m + K, j + 1])
-                        unseen_mass += left * n[k, first + start + j]
+                        unseen_mass += left * cells[first + j]
                     if t < r + 1:
-                        unseen_mass += tape_S[m, count] * n[k, last + start]
-                    for s in range(last + 1, own - t):
-                        unseen_mass += n[k, s + start]
+                        unseen_mass += tape_S[m, count] * cells[last]
+                    for s in range(last + 1, at + own - t):
+                        unseen_mass += cells[s]
                     g_p += g_h * x / unseen_mass
                     g_x += g_h * (p - h_unseen[k, t]) / unseen_mass
                     g_fired_old += g_h / unseen_mass
@@ -466,8 +498,8 @@ def adjoint(
             g_free[k, 3] = (f - 1.0) * g_change
             g_f_in = records[m, E_FREE] * g_change
             # younger neurons are mass only
-            for s in range(last + 2, own):
-                g_n[k, s + start] += g_mass_old if s < own - t else g_mass
+            for s in range(last + 2, at + own):
+                cells[s + AT_G_N] += g_mass_old if s < at + own - t else g_mass
             # age r
             L_a, L_b = edges[L_A, k, row], records[m, L_B]
             g_L_a = 0.0
@@ -476,33 +508,33 @@ def adjoint(
                 p_a = 1.0 - q_a
                 g_fired_a, g_mass_a = (g_fired_old, g_mass_old) if t < r else (g_fired, g_mass)
                 g_rate_a = g_rate * c[k, PARTLY_RELEASED]
-                mass = n[k, last + 1 + start]
-                g_n[k, last + 1 + start] += p_a * (g_fired_a + p_a * g_square) + g_mass_a + g_rate_a * L_a * q_a
-                g_p_a = mass * (g_fired_a + 2.0 * p_a * g_square - g_rate_a * L_a) - g_S[k, last + 1]
+                mass = cells[last + 1]
+                cells[last + 1 + AT_G_N] += p_a * (g_fired_a + p_a * g_square) + g_mass_a + g_rate_a * L_a * q_a
+                g_p_a = mass * (g_fired_a + 2.0 * p_a * g_square - g_rate_a * L_a) - cells[last + 1 + AT_G_S]
                 g_L_a += g_p_a * q_a * c[k, WEIGHT_A] + g_rate_a * q_a * mass
-                g_S[k, last + 1] = 0.0
+                cells[last + 1 + AT_G_S] = 0.0
             # age r + 1
             q_b = records[m, Q_B]
             p_b = 1.0 - q_b
-            survival, count_b, released = tape_S[m, count], n[k, last + start], last + start + R
+            survival, count_b = tape_S[m, count], cells[last]
             mass = survival * count_b
             alive = 1.0 - survival
             g_fired_b, g_mass_b = (g_fired_old, g_mass_old) if t < r + 1 else (g_fired, g_mass)
-            g_kept = g_S[k, last] + g_rate * L_b * count_b
+            g_kept = cells[last + AT_G_S] + g_rate * L_b * count_b
             per_mass = g_mass_b + p_b * (g_fired_b + p_b * g_square)
             per_alive = g_mass_free + p_b * (g_fired_free + p_b * g_square_free)
-            g_n[k, last + start] += survival * (per_mass + alive * per_alive + g_rate * L_b * q_b)
+            cells[last + AT_G_N] += survival * (per_mass + alive * per_alive + g_rate * L_b * q_b)
             g_p_b = (
                 mass * (g_fired_b + 2.0 * p_b * g_square + alive * (g_fired_free + 2.0 * p_b * g_square_free))
                 - g_kept * survival
             )
-            g_S[k, last] = g_kept * q_b + count_b * (per_mass + (alive - survival) * per_alive)
-            G_b = decay[k, count] * release[k, released]
-            g_E_b, tilt_b = g_E[k, last], records[m, TILT_B]
+            cells[last + AT_G_S] = g_kept * q_b + count_b * (per_mass + (alive - survival) * per_alive)
+            G_b = ages[youngest] * cells[last + AT_RELEASE]
+            g_E_b, tilt_b = cells[last + AT_G_E], records[m, TILT_B]
             g_u_b = -g_E_b * records[m, E_B] * (1.0 + 2.0 * (a1 + curvature * G_b)) * tilt_b
-            g_L_b = w1 * (g_L[k, last] + g_E_b * tilt_b) + g_rate * q_b * mass + g_p_b * q_b * c[k, WEIGHT_B_END]
+            g_L_b = w1 * (cells[last + AT_G_L] + g_E_b * tilt_b) + g_rate * q_b * mass + g_p_b * q_b * c[k, WEIGHT_B_END]
             g_L_a += g_p_b * q_b * c[k, WEIGHT_B_START]
-            g_L[k, last], g_E[k, last] = 0.0, 0.0
+            cells[last + AT_G_L], cells[last + AT_G_E] = 0.0, 0.0
             g_a1 += g_u_b
             g_curvature += g_u_b * G_b
             g_u = g_L_b * min(L_b, LARGEST_CURVED_HAZARD)
@@ -510,17 +542,17 @@ def adjoint(
             if R > r:  # released in this bin
                 H_0 = edges[H_START, k, row] + c[k, OFFSET]
                 distance = edges[MU, k, row] - H_0
-                g_at_release = -g_u * decay[k, count]
+                g_at_release = -g_u * ages[youngest]
                 g_mu += g_at_release * c[k, RELEASE_SLOPE]
                 g_H_start += g_at_release * (1.0 - c[k, RELEASE_SLOPE])
                 g_offsets[k] += g_at_release * (1.0 - c[k, RELEASE_SLOPE])
                 g_release_slope[k] += g_at_release * distance
-                g_decay[k, count] -= g_u * (H_0 + c[k, RELEASE_SLOPE] * distance)
+                ages[youngest + AT_G_DECAY] -= g_u * (H_0 + c[k, RELEASE_SLOPE] * distance)
                 g_G = g_u_b * curvature
             else:
                 g_G = g_u_b * curvature - g_u
-            g_decay[k, count] += g_G * release[k, released]
-            g_release[k, released] += g_G * decay[k, count]
+            ages[youngest + AT_G_DECAY] += g_G * cells[last + AT_RELEASE]
+            cells[last + AT_G_RELEASE] += g_G * ages[youngest]
             # cohorts, those from before the recording apart
             for part in range(2 if n_old > 0 else 1):
                 lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
@@ -529,11 +561,9 @@ def adjoint(
                 given[8], given[9] = (g_fired, g_mass) if part == 0 else (g_fired_old, g_mass_old)
                 given[10], given[11], given[12], given[13] = g_fired_free, g_mass_free, g_square, g_square_free
                 given[14] = g_rate
-                at = first + lo
                 g_H, g_start, g_stop, gf, g_bent_start, g_bent_end = retreat_cohorts(
-                    k, m, m + K, at + start, at, at + start + R, lo, size, given, n, release, decay, tape_S, tape_E,
-                    g_S, g_L, g_E, g_n, g_release, g_decay, work,
-                )  # fmt: skip
+                    m, m + K, first + lo, at_age + lo, size, given, cells, ages, tape_S, tape_E
+                )
                 g_end += g_H
                 g_a0 += g_start
                 g_a1 += g_stop
@@ -553,3 +583,12 @@ def adjoint(
                 g_expected[b] = -g_surprise[b]
             else:
                 g_expected[b] = 0.0
+    for k in range(K):
+        R, at, at_age = step.release_bins[k], k * N_CELLS, k * N_AGES
+        for s in range(n_history + rows):
+            g_n[k, start + s] += cells[at + AT_G_N + s]
+        for s in range(n_history + rows - R):
+            g_release[k, start + R + s] += cells[at + AT_G_RELEASE + s]
+        for s in range(n_history):
+            g_S[k, s], g_L[k, s], g_E[k, s] = cells[at + AT_G_S + s], cells[at + AT_G_L + s], cells[at + AT_G_E + s]
+            g_decay[k, s] += ages[at_age + AT_G_DECAY + s]

@@ -43,28 +43,32 @@ MISSING, SHARE, PER_FREE, SQUARE_SHARE, TAKEN_OVER, RATE = range(5, 11)
 # the free ones: x, z, y, corrected by KEPT (which has the derivative KEPT_SLOPE · KEPT by (f - 1) E), E as it came in,
 # 1/x and mean distance from H, 1 - p, hazards and tilts at start and end;
 X, Z, Y, KEPT, KEPT_SLOPE, E_FREE, PER_X, G_FREE, Q_FREE, L_START, L_END, TILT_START, TILT_END = range(11, 24)
-# those of age r + 1: hazard at the end, 1 - p, E and its tilt.
-L_B, Q_B, E_B, TILT_B, N_RECORDS = range(24, 29)
+# those of age r + 1: hazard at the end, 1 - p, E and its tilt; S of the cohort that leaves the window.
+L_B, Q_B, E_B, TILT_B, S_OUT, N_RECORDS = range(24, 30)
+# What a population knows of its cohorts lies in rows of one array, one row after the other, the cohort born first
+# first: counts, potentials at release, survivals, hazards at the last edge, and E. The length of the rows is a constant,
+# because then the compiler sees that they do not overlap, which it would otherwise test in every bin.
+ROW = 2**16 + 72  # not a power of two, lest all rows compete for the same places of the cache
+AT_N, AT_RELEASE, AT_S, AT_L, AT_E, N_CELLS = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
 _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts(
-    k, m, n0, s0, r0, j0, count, n, S, L, E, release, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1,
-    tape_S, tape_E,
-):  # fmt: skip
+    k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E
+):
     """One bin for `count` cohorts in the order of birth: S, L and E are updated.
 
     Parameters
     ----------
     k, m : int
-        Population and row of the tapes. Indices are unsigned and slices avoided: an index that may be negative would
+        Rows of `decay` and of the tapes. Indices are unsigned and slices avoided: an index that may be negative would
         cost a test per cell and the vectorisation with it, a slice the counting of references.
-    n0, s0, r0, j0, count : int
-        First columns in n, in S, L and E, in `release`, and in `decay` and the tapes; number of cohorts, best a
-        multiple of `discretization.LANES`.
-    n, S, L, E, release, decay : (K, ·)
-        Counts, survivals, hazards at the last edge as predicted there, their part in -log q, potential at release,
+    s0, j0, count : int
+        Place of the first count in `cells`, first column in `decay` and the tapes; number of cohorts, best a multiple
+        of `discretization.LANES`.
+    cells : (K · N_CELLS,), updated
+    decay : (K, ·)
         γ^(age - origin).
     f : float
         Correction of the last bin.
@@ -80,22 +84,23 @@ def advance_cohorts(
     tuple of float
         Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
-    k, m = np.uintp(k), np.uintp(m)
-    n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
+    k, m, j0 = np.uintp(k), np.uintp(m), np.uintp(j0)
+    at_n, at_release, at_S = np.uintp(s0 + AT_N), np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_S)
+    at_L, at_E = np.uintp(s0 + AT_L), np.uintp(s0 + AT_E)
     fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
     for j in range(np.uintp(count)):
-        S_in = S[k, s0 + j]
-        G = decay[k, j0 + j] * release[k, r0 + j]
+        S_in = cells[at_S + j]
+        G = decay[k, j0 + j] * cells[at_release + j]
         u0, u1 = a0 + curvature_start * G, a1 + curvature * G
         D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         weight = w1 / (D0 * D1)  # so that w_1 tilt(-u0) and w_1 tilt(u1) take one division
-        survival = S_in * kept(change * E[k, s0 + j])
+        survival = S_in * kept(change * cells[at_E + j])
         L_end = integrated_hazard(H_end - G)
         E_end = L_end * (D0 * weight)
-        q = exp_falling(-(weight_start * L[k, s0 + j] * (D1 * weight) + E_end))
+        q = exp_falling(-(weight_start * cells[at_L + j] * (D1 * weight) + E_end))
         p = 1.0 - q
-        mass_j = survival * n[k, n0 + j]
+        mass_j = survival * cells[at_n + j]
         v = mass_j - survival * mass_j
         pm = p * mass_j
         pv = p * v
@@ -106,9 +111,9 @@ def advance_cohorts(
         square += p * pm
         square_free += p * pv
         rate += L_end * (mass_j - pm)
-        S[k, s0 + j] = survival * q
-        L[k, s0 + j] = L_end
-        E[k, s0 + j] = E_end
+        cells[at_S + j] = survival * q
+        cells[at_L + j] = L_end
+        cells[at_E + j] = E_end
         tape_S[m, j0 + j] = S_in
         tape_E[m, j0 + j] = E_end
     return fired, mass, fired_free, mass_free, square, square_free, rate
@@ -154,7 +159,7 @@ def prepare(start, stop, stimulus, drive, H, step, c, edges):
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def forward(
     start, stop, n_history, windows, decay, n, release, step, c, S, L, E, free, expected, f,
-    n_bar, binomial_variance, h_unseen, surprise, tape_S, tape_E, records, edges,
+    n_bar, binomial_variance, h_unseen, surprise, cells, tape_S, tape_E, records, edges,
 ):  # fmt: skip
     """Advance all populations over the bins [start, stop).
 
@@ -168,8 +173,8 @@ def forward(
         Counts, and potentials at the release of the cohorts; see `potential.forward`.
     c : (K, N_CONSTANTS)
         `mesoscopic.constants`.
-    S, L, E : (K, n_history + stop - start), updated
-        Cohorts born from `n_history` bins before `start`; those born later must hold S = 1.
+    S, L, E : (K, n_history), updated
+        Cohorts born in the last `n_history` bins.
     free : (K, 5), updated
         x, z, y, E of the free neurons, and the slope κ (τ_m dH/dt) predicted for the edge reached.
     expected, f : (K,), updated
@@ -180,6 +185,8 @@ def forward(
         Firing probability of a neuron that has not fired since the start of the recording.
     surprise : (K, T), filled
         Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
+    cells : (K · N_CELLS,), filled
+        n_history + stop - start ≤ ROW cohorts.
     tape_S, tape_E : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
         Row (stop - 1 - t) K + k, for the reverse sweep to read on and on; tape_E has K more, for the bin before.
     edges : (N_EDGES, K, ≥ stop - start)
@@ -194,9 +201,17 @@ def forward(
     cap[corrections:] = LARGEST_CORRECTION
     log_q = np.zeros(_WIDTH * -(-2 * K // _WIDTH))  # then q, of the free neurons and those of age r + 1
     for k in range(K):
-        window = windows[k]
+        window, R, at = windows[k], int(c[k, RELEASE]), k * N_CELLS
         for j in range(1, window - int(c[k, REFRACTORY])):
             tape_E[(stop - start) * K + k, j] = E[k, n_history - window + j - 1]
+        for s in range(n_history):
+            cells[at + AT_S + s], cells[at + AT_L + s], cells[at + AT_E + s] = S[k, s], L[k, s], E[k, s]
+        for s in range(n_history + stop - start):
+            cells[at + AT_N + s] = n[k, start + s]
+        for s in range(n_history, n_history + stop - start):
+            cells[at + AT_S + s] = 1.0
+        for s in range(n_history + stop - start - R):  # the others are not released yet
+            cells[at + AT_RELEASE + s] = release[k, start + R + s]
     for t in range(start, stop):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -256,15 +271,15 @@ def forward(
             # cohorts, those from before the recording apart: the younger part first
             count = window - r - 1
             n_old = min(max(window - t, 0), count) if unseen else 0
-            first, last = own - window, own - r - 1
+            at = k * N_CELLS
+            first, last = at + own - window, at + own - r - 1  # places of their counts in `cells`
             P0, M0, W0, V0, PP0, QQ0, B0 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for part in range(2 if n_old > 0 else 1):
                 lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
-                at = first + lo
                 add = advance_cohorts(
-                    k, m, at + start, at, at + start + R, lo, size, n, S, L, E, release, decay, f[k],
-                    edges[H_END, k, row], edges[A_START, k, row], a1, curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
+                    k, m, first + lo, lo, size, cells, decay, f[k], edges[H_END, k, row], edges[A_START, k, row], a1,
+                    curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
                 )  # fmt: skip
                 if part == 0:
                     fired, mass, fired_free, mass_free, square, square_free, rate = add
@@ -273,8 +288,8 @@ def forward(
             # age r + 1
             L_b, q_b = u[newborn + k], log_q[K + k]
             p_b = 1.0 - q_b
-            survival = S[k, last]
-            mass_b = survival * n[k, last + start]
+            survival = cells[last + AT_S]
+            mass_b = survival * cells[last]
             if unseen and t < r + 1:
                 P0 += p_b * mass_b
                 M0 += mass_b
@@ -287,16 +302,16 @@ def forward(
             square += p_b * p_b * mass_b
             square_free += p_b * p_b * v
             rate += L_b * q_b * mass_b
-            tilt_b = tilt(a1 + curvature * decay[k, count] * release[k, last + start + R])
+            tilt_b = tilt(a1 + curvature * decay[k, count] * cells[last + AT_RELEASE])
             E_b = w1 * L_b * tilt_b
-            S[k, last], L[k, last], E[k, last] = survival * q_b, L_b, E_b
+            cells[last + AT_S], cells[last + AT_L], cells[last + AT_E] = survival * q_b, L_b, E_b
             records[m, L_B], records[m, Q_B], records[m, E_B], records[m, TILT_B] = L_b, q_b, E_b, tilt_b
             tape_S[m, count], tape_E[m, count] = survival, E_b
             # age r
             if r > 0:
                 q_a = edges[Q_A, k, row]
                 p_a = 1.0 - q_a
-                mass_a = n[k, last + 1 + start]
+                mass_a = cells[last + 1]
                 if unseen and t < r:
                     P0 += p_a * mass_a
                     M0 += mass_a
@@ -305,13 +320,13 @@ def forward(
                     mass += mass_a
                 square += p_a * p_a * mass_a
                 rate += c[k, PARTLY_RELEASED] * edges[L_A, k, row] * q_a * mass_a
-                S[k, last + 1] = q_a
+                cells[last + 1 + AT_S] = q_a
             # younger ones are mass only
-            for s in range(last + 2, own):
-                if unseen and s < own - t:
-                    M0 += n[k, s + start]
+            for s in range(last + 2, at + own):
+                if unseen and s < at + own - t:
+                    M0 += cells[s]
                 else:
-                    mass += n[k, s + start]
+                    mass += cells[s]
             # free neurons
             x, z, y, q, L_free = records[m, X], records[m, Z], records[m, Y], log_q[k], u[ends + k]
             p = 1.0 - q
@@ -331,11 +346,11 @@ def forward(
             n_bar[k, t] = mean
             binomial_variance[k, t] = mean - square + square_free - fired_free * share - missing * square_share
             # the oldest cohort becomes free
-            S_out = S[k, first]
-            leaving = S_out * n[k, first + start]
+            S_out = cells[first + AT_S]
+            leaving = S_out * cells[first]
             free[k, 0] = x * q + leaving
             free[k, 1] = z * q * q + leaving * S_out
-            free[k, 2] = y * q * leak + leaving * decay[k, 0] * release[k, first + start + R]
+            free[k, 2] = y * q * leak + leaving * decay[k, 0] * cells[first + AT_RELEASE]
             free[k, 4] = a1
             # the count expected from the hazards at the start of the next bin
             f[k] = u[corrections + k]
@@ -345,4 +360,8 @@ def forward(
             records[m, F_OUT], records[m, DUE_INSIDE] = f[k], 1.0 if 0.0 < due < N else 0.0
             records[m, MISSING], records[m, SHARE], records[m, PER_FREE] = missing, share, per_free
             records[m, SQUARE_SHARE], records[m, TAKEN_OVER], records[m, RATE] = square_share, taken_over, rate
-            records[m, Q_FREE] = q
+            records[m, Q_FREE], records[m, S_OUT] = q, S_out
+    for k in range(K):
+        at = k * N_CELLS + stop - start
+        for s in range(n_history):
+            S[k, s], L[k, s], E[k, s] = cells[at + AT_S + s], cells[at + AT_L + s], cells[at + AT_E + s]
