@@ -28,6 +28,8 @@ TAPE_BYTES = 64 * 2**20
 # Survivals and the parts of -log q on the tape: they may be rounded by 6e-8 without the gradients losing 1e-7 of their
 # norm. What is computed from them is not.
 TAPE_TYPE = np.float32
+# Ages that can be tracked one by one; half a row, so that as many bins fit into a stretch.
+LONGEST_WINDOW = sweep.ROW // 2
 _left_behind = threading.local()
 
 
@@ -237,6 +239,11 @@ class _Sweep:
             window = discretization.age_windows(step)
         self.windows = np.maximum(np.broadcast_to(window, K), step.refractory_bins + 2).astype(np.int64)
         self.n_history = B = int(self.windows.max())
+        if B > LONGEST_WINDOW:
+            raise ValueError(
+                f"window {B} is longer than {LONGEST_WINDOW} ages; the default, discretization.age_windows, follows the "
+                "membrane time constants and suffices."
+            )
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
         self.constants = mesoscopic.constants(step, self.windows)
         self.counts = np.empty((K, B + T))
@@ -258,15 +265,15 @@ class _Sweep:
         unseen = max((int(times[0]) + 1 if times.size else T for times in trains), default=0)
         self.h_unseen = np.empty((K, unseen))
         rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T, sweep.ROW - B)
-        *self.tape, self.records, self.edges, self.cells, self.g_cells, self.ages = _arrays_of(
+        *self.tape, self.records, self.edges = _arrays_of(
+            "tape",
             ((rows * K, B + 1), TAPE_TYPE),
             (((rows + 1) * K, B + 1), TAPE_TYPE),
             ((rows * K, sweep.N_RECORDS), np.float64),
             ((sweep.N_EDGES, K, rows), np.float64),
-            (K * sweep.N_CELLS, np.float64),
-            (K * mesoscopic_adjoint.N_CELLS, np.float64),
-            (K * mesoscopic_adjoint.N_AGES, np.float64),
         )
+        sizes = (sweep.N_CELLS, mesoscopic_adjoint.N_CELLS, mesoscopic_adjoint.N_AGES)
+        self.cells, self.g_cells, self.ages = _arrays_of("cells", *(((K * size,), np.float64) for size in sizes))
         self.stretches = [(start, min(start + rows, T)) for start in range(0, T, rows)]
         self.checkpoints = []
         self.part_a = self.part_b = 0.0
@@ -428,16 +435,17 @@ class _Sweep:
         )  # fmt: skip
 
 
-def _arrays_of(*forms):
-    """Uninitialised arrays (shape, dtype) in the memory that this thread's last call left behind.
+def _arrays_of(name, *forms):
+    """Uninitialised arrays (shape, dtype) in the memory that this thread's last call for `name` left behind.
 
     Fresh memory of some megabytes costs as much as the sweep: the system hands it out page by page, emptied. Arrays of
     an earlier call are invalid.
     """
     sizes = [-(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64 for shape, kind in forms]
-    memory = getattr(_left_behind, "memory", None)
+    memory = getattr(_left_behind, name, None)
     if memory is None or memory.size < sum(sizes):
-        _left_behind.memory = memory = np.empty(sum(sizes), dtype=np.uint8)
+        memory = np.empty(sum(sizes), dtype=np.uint8)
+        setattr(_left_behind, name, memory)
     starts = np.cumsum([0, *sizes])
     return [
         memory[start : start + int(np.prod(shape)) * np.dtype(kind).itemsize].view(kind).reshape(shape)

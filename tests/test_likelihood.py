@@ -144,6 +144,12 @@ def test_the_first_bins_do_not_depend_on_the_window_however_active_the_past(sche
     np.testing.assert_allclose(short, long, rtol=2e-5)
 
 
+def test_a_window_beyond_what_memory_is_laid_out_for_is_refused():
+    p, n, counts, labels, history_rate, stimulus = problem(1, 0.002, 0.0, False)
+    with pytest.raises(ValueError, match="window 20000 is longer than"):
+        joint(p, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, window=20_000)
+
+
 def test_memory_beside_the_tape_stays_below_half_a_kilobyte_per_bin_of_three_populations(monkeypatch):
     """What an hour in bins of 2 ms needs to stay below 1 GiB; the state of the cohorts is not kept per bin."""
     monkeypatch.setattr(likelihood, "TAPE_BYTES", 2**20)

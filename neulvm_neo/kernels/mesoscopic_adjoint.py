@@ -67,10 +67,11 @@ from .sweep import (
     Z,
 )  # fmt: skip
 
-# Rows of cohorts and of ages, see `sweep.ROW`: counts and potentials at release, gradients of S, w_1 L and E, and of the
-# first two; γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next.
+# Rows of cohorts, see `sweep.ROW`: counts and potentials at release, gradients of S, w_1 L and E, and of the first two.
+# Rows of ages: γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next.
 AT_G_S, AT_G_L, AT_G_E, AT_G_N, AT_G_RELEASE, N_CELLS = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW, 7 * ROW
-AT_DECAY, AT_G_DECAY, AT_TILT_START, AT_TILT_END, AT_X, AT_Q, N_AGES = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW
+AT_DECAY, AT_G_DECAY, N_AGES = 0, ROW, 6 * ROW
+AT_TILT_START, AT_TILT_END, AT_X, AT_Q = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -532,7 +533,8 @@ def adjoint(
             G_b = ages[youngest] * cells[last + AT_RELEASE]
             g_E_b, tilt_b = cells[last + AT_G_E], records[m, TILT_B]
             g_u_b = -g_E_b * records[m, E_B] * (1.0 + 2.0 * (a1 + curvature * G_b)) * tilt_b
-            g_L_b = w1 * (cells[last + AT_G_L] + g_E_b * tilt_b) + g_rate * q_b * mass + g_p_b * q_b * c[k, WEIGHT_B_END]
+            g_L_b = w1 * (cells[last + AT_G_L] + g_E_b * tilt_b)
+            g_L_b += q_b * (g_rate * mass + g_p_b * c[k, WEIGHT_B_END])
             g_L_a += g_p_b * q_b * c[k, WEIGHT_B_START]
             cells[last + AT_G_L], cells[last + AT_G_E] = 0.0, 0.0
             g_a1 += g_u_b

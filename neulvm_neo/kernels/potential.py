@@ -9,6 +9,8 @@ potentials `release` are per bin and begin with the bins of the history, `n_hist
 import numpy as np
 from numba import njit
 
+from .mesoscopic import _FAST
+
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def rest(n, stimulus, step, current, H):
@@ -71,71 +73,89 @@ def forward(n, stimulus, step, n_history, current, drive, H, release):
             release[k, n_history + t] = at_release
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_release, g_n, g_stimulus, g_step,
     from_rest,
 ):  # fmt: skip
     """Reverse sweep of `forward`, and of `rest` if that was its start.
 
-    From `g_drive`, `g_H` (K, T + 1) and `g_release` adds to g_n, g_stimulus and g_step; `g_H` is overwritten.
+    From `g_drive`, `g_H` (K, T + 1) and `g_release` adds to g_n, g_stimulus and g_step; `g_H` is overwritten. Only what
+    decays from bin to bin is computed bin by bin, the rest in loops over all bins that vectorise.
     """
     K, T = stimulus.shape
-    J, leak, u_rest, delay_bins = step.J, step.leak, step.u_rest, step.delay_bins
-    synaptic_decay, arrive_before, arrive_now = step.synaptic_decay, step.arrive_before, step.arrive_now
-    by_current, by_before, by_now = step.by_current, step.by_before, step.by_now
-    release_by_current, release_by_before, release_by_now = (
-        step.release_by_current, step.release_by_before, step.release_by_now
-    )  # fmt: skip
-    g_J, g_leak, g_u_rest = g_step.J, g_step.leak, g_step.u_rest
-    g_synaptic_decay, g_arrive_before, g_arrive_now = g_step.synaptic_decay, g_step.arrive_before, g_step.arrive_now
-    g_by_current, g_by_before, g_by_now = g_step.by_current, g_step.by_before, g_step.by_now
-    g_release_by_current, g_release_by_before, g_release_by_now = (
-        g_step.release_by_current, g_step.release_by_before, g_step.release_by_now
-    )  # fmt: skip
-    per_spike = 1.0 / (step.n_neurons * step.bin_size)
-    kept = leak**step.release_fraction
-    kept_slope = step.release_fraction * leak ** (step.release_fraction - 1.0)
-    carry = np.zeros(K)  # gradient of the filtered activity at the end of the bin
-    before, now = np.empty(K), np.empty(K)
-    g_before, g_now = np.empty(K), np.empty(K)
-    for t in range(T - 1, -1, -1):
-        for b in range(K):
-            for k in range(K):
-                carry[b] += g_drive[k, t + 1] * J[k, b]
-                g_J[k, b] += g_drive[k, t + 1] * current[b, t + 1]
-            last = n_history + t - delay_bins[b]
-            before[b] = n[b, max(last - 1, 0)] * per_spike[b]
-            now[b] = n[b, max(last, 0)] * per_spike[b]
-            g = carry[b]
-            g_synaptic_decay[b] += g * current[b, t]
-            g_arrive_before[b] += g * before[b]
-            g_arrive_now[b] += g * now[b]
-            g_before[b] = g * arrive_before[b]
-            g_now[b] = g * arrive_now[b]
-            carry[b] = g * synaptic_decay[b]
-        for k in range(K):
-            external = u_rest[k] + stimulus[k, t]
+    carry = np.zeros(K)  # gradient of the filtered activity at the start
+    for k in range(K):
+        leak, power, u_rest = step.leak[k], step.release_fraction[k], step.u_rest[k]
+        kept, kept_slope = leak**power, power * leak ** (power - 1.0)
+        for t in range(T - 1, -1, -1):
+            g_H[k, t] += g_H[k, t + 1] * leak + g_release[k, n_history + t] * kept
+        g_leak, g_u_rest = 0.0, 0.0
+        for t in range(T):
             g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
-            g_kept = g_at_release * (H[k, t] - external)
-            g_external = g_end * (1.0 - leak[k]) + g_at_release * (1.0 - kept[k])
-            g_H[k, t] += g_end * leak[k] + g_at_release * kept[k]
-            g_leak[k] += g_end * (H[k, t] - external) + g_kept * kept_slope[k]
-            g_u_rest[k] += g_external
+            g_external = g_end * (1.0 - leak) + g_at_release * (1.0 - kept)
+            g_leak += (g_end + g_at_release * kept_slope) * (H[k, t] - u_rest - stimulus[k, t])
+            g_u_rest += g_external
             g_stimulus[k, t] += g_external
-            for b in range(K):
-                g_by_current[k, b] += g_end * current[b, t]
-                g_by_before[k, b] += g_end * before[b]
-                g_by_now[k, b] += g_end * now[b]
-                g_release_by_current[k, b] += g_at_release * current[b, t]
-                g_release_by_before[k, b] += g_at_release * before[b]
-                g_release_by_now[k, b] += g_at_release * now[b]
-                carry[b] += g_end * by_current[k, b] + g_at_release * release_by_current[k, b]
-                g_before[b] += g_end * by_before[k, b] + g_at_release * release_by_before[k, b]
-                g_now[b] += g_end * by_now[k, b] + g_at_release * release_by_now[k, b]
-        for b in range(K):
-            last = n_history + t - delay_bins[b]
-            g_n[b, max(last - 1, 0)] += g_before[b] * per_spike[b]
-            g_n[b, max(last, 0)] += g_now[b] * per_spike[b]
+        g_step.leak[k] += g_leak
+        g_step.u_rest[k] += g_u_rest
+    # Of one source: its activity, in the bin before first, and the gradients of that and of its filtered activity at
+    # the ends of the bins
+    activity, g_activity, g_current, g_kept = np.empty(T + 1), np.empty(T + 1), np.empty(T), np.empty(T)
+    for b in range(K):
+        first = n_history - 1 - step.delay_bins[b]
+        per_spike = 1.0 / (step.n_neurons[b] * step.bin_size)
+        for t in range(T + 1):
+            activity[t], g_activity[t] = n[b, max(first + t, 0)] * per_spike, 0.0
+        g_current[:], g_kept[:] = 0.0, 0.0
+        for k in range(K):
+            J, by_current, by_release = step.J[k, b], step.by_current[k, b], step.release_by_current[k, b]
+            of_J, of_current, of_before, of_now = 0.0, 0.0, 0.0, 0.0
+            of_release, of_release_before, of_release_now = 0.0, 0.0, 0.0
+            for t in range(T):
+                g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
+                g_current[t] += g_drive[k, t + 1] * J
+                g_kept[t] += g_end * by_current + g_at_release * by_release
+                of_J += g_drive[k, t + 1] * current[b, t + 1]
+                of_current += g_end * current[b, t]
+                of_before += g_end * activity[t]
+                of_now += g_end * activity[t + 1]
+                of_release += g_at_release * current[b, t]
+                of_release_before += g_at_release * activity[t]
+                of_release_now += g_at_release * activity[t + 1]
+            g_step.J[k, b] += of_J
+            g_step.by_current[k, b] += of_current
+            g_step.by_before[k, b] += of_before
+            g_step.by_now[k, b] += of_now
+            g_step.release_by_current[k, b] += of_release
+            g_step.release_by_before[k, b] += of_release_before
+            g_step.release_by_now[k, b] += of_release_now
+            by_before, by_release = step.by_before[k, b], step.release_by_before[k, b]
+            for t in range(T):
+                g_activity[t] += g_H[k, t + 1] * by_before + g_release[k, n_history + t] * by_release
+            by_now, by_release = step.by_now[k, b], step.release_by_now[k, b]
+            for t in range(T):
+                g_activity[t + 1] += g_H[k, t + 1] * by_now + g_release[k, n_history + t] * by_release
+        decay = step.synaptic_decay[b]
+        g = 0.0
+        for t in range(T - 1, -1, -1):
+            g_current[t] += g
+            g = g_current[t] * decay + g_kept[t]
+        carry[b] = g
+        of_decay, of_before, of_now = 0.0, 0.0, 0.0
+        for t in range(T):
+            of_decay += g_current[t] * current[b, t]
+            of_before += g_current[t] * activity[t]
+            of_now += g_current[t] * activity[t + 1]
+        g_step.synaptic_decay[b] += of_decay
+        g_step.arrive_before[b] += of_before
+        g_step.arrive_now[b] += of_now
+        arrive_before, arrive_now = step.arrive_before[b], step.arrive_now[b]
+        for t in range(T):
+            g_activity[t] += g_current[t] * arrive_before
+        for t in range(T):
+            g_activity[t + 1] += g_current[t] * arrive_now
+        for t in range(T + 1):
+            g_n[b, max(first + t, 0)] += g_activity[t] * per_spike
     if not from_rest:
         return
     for k in range(K):
@@ -150,4 +170,4 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
             g_step.J[k, b] += g_start * current[b, 0]
             carry[b] += g_start * step.J[k, b]
     for b in range(K):
-        g_n[b, 0] += carry[b] * per_spike[b]
+        g_n[b, 0] += carry[b] / (step.n_neurons[b] * step.bin_size)

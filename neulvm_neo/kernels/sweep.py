@@ -45,10 +45,10 @@ MISSING, SHARE, PER_FREE, SQUARE_SHARE, TAKEN_OVER, RATE = range(5, 11)
 X, Z, Y, KEPT, KEPT_SLOPE, E_FREE, PER_X, G_FREE, Q_FREE, L_START, L_END, TILT_START, TILT_END = range(11, 24)
 # those of age r + 1: hazard at the end, 1 - p, E and its tilt; S of the cohort that leaves the window.
 L_B, Q_B, E_B, TILT_B, S_OUT, N_RECORDS = range(24, 30)
-# What a population knows of its cohorts lies in rows of one array, one row after the other, the cohort born first
-# first: counts, potentials at release, survivals, hazards at the last edge, and E. The length of the rows is a constant,
-# because then the compiler sees that they do not overlap, which it would otherwise test in every bin.
-ROW = 2**16 + 72  # not a power of two, lest all rows compete for the same places of the cache
+# The cohorts of a population lie in rows of one array, the oldest first: counts, potentials at release, survivals,
+# hazards at the last edge, and E. The length of the rows is a constant, because then the compiler sees that they do not
+# overlap, which it would otherwise test in every bin.
+ROW = 2**15 + 72  # not a power of two, lest all rows compete for the same places of the cache
 AT_N, AT_RELEASE, AT_S, AT_L, AT_E, N_CELLS = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
 _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
 
