@@ -190,7 +190,7 @@ def log_density(n, n_bar, variance, n_neurons, bin_size, density):
         value = n * (log_fire - log_fired) + (n_neurons - n) * (log_silent - log_rest)
         g_mean = n / mean - (n_neurons - n) / (n_neurons - mean)
         g_n = log_fire - log_fired - (log_silent - log_rest)
-        return float(value.sum()), np.where(inside, g_mean, 0.0), None, g_n
+        return float(value.sum()), np.where(inside, g_mean, 0.0), np.zeros_like(mean), g_n
     free = variance > FLOOR_VARIANCE * mean
     v = np.where(free, variance, FLOOR_VARIANCE * mean)
     deviation = n - mean
@@ -348,7 +348,9 @@ class _Sweep:
             value, *gradients = log_density(
                 counts.T, n_bar.T, self.variance[:, here].T, N, self.step.bin_size, self.density
             )
-            gradients = [g if g is None else np.ascontiguousarray(g.T) for g in gradients]
+            gradients = [np.ascontiguousarray(g.T) for g in gradients]
+            if self.density == "deviance":
+                gradients[1] = None
         else:
             n_others = N
             if self.density == "others":
