@@ -166,6 +166,18 @@ def joint(
     )
 
 
+def sweep_of(parameters, n, observation, *, bin_size, scheme="second-order", window=None):
+    """The forward sweep of `joint` by itself, for measurements: a function without arguments that repeats it.
+
+    The trial must fit into the tape.
+    """
+    trial = _Sweep(parameters, n, observation, bin_size, scheme, window, None, 1.0)
+    trial.forward(False)
+    if len(trial.stretches) > 1:
+        raise ValueError(f"n has {len(n)} bins, of which {trial.stretches[0][1]} fit into the tape; use fewer.")
+    return lambda: trial._advance(*trial.stretches[0], trial.checkpoints[0])
+
+
 def binomial(n, n_bar, share, n_neurons, bin_size):
     """Σ log Binomial(n; N, n̄ share / N) and its derivatives with respect to n̄ and n.
 
@@ -241,8 +253,8 @@ class _Sweep:
         self.n_history = B = int(self.windows.max())
         if B > LONGEST_WINDOW:
             raise ValueError(
-                f"window {B} is longer than {LONGEST_WINDOW} ages; the default, discretization.age_windows, follows the "
-                "membrane time constants and suffices."
+                f"window {B} is longer than {LONGEST_WINDOW} ages; the default follows the membrane time constants and "
+                "suffices."
             )
         self.decay, self.decay_slope = discretization.decay_table(step, self.windows)
         self.constants = mesoscopic.constants(step, self.windows)

@@ -34,6 +34,17 @@ def test_hazard_is_exponential_up_to_its_cap_then_linear_with_a_continuous_slope
     np.testing.assert_allclose(expected, slope, rtol=1e-7)
 
 
+def test_logarithm_is_accurate_to_its_last_digits():
+    x = np.concatenate([np.logspace(-300, 300, 20_001), np.linspace(0.5, 2.0, 20_001)])
+    np.testing.assert_allclose(over(elementary.log, x), np.log(x), rtol=1e-15, atol=4e-16)
+
+
+def test_exponential_of_nothing_is_one_so_that_nobody_fires_where_there_is_no_hazard():
+    tiny = np.array([0.0, 1e-300, 1e-17, 1e-9])
+    np.testing.assert_allclose(1.0 - over(elementary.exp, -tiny), tiny, rtol=0, atol=1e-16)
+    assert elementary.exp(0.0) == 1.0
+
+
 @pytest.mark.parametrize("x", [1e-300, 1e-12, 0.1, 0.7, 3.0, 30.0])
 def test_log_one_minus_exp_keeps_its_digits(x):
     from decimal import Decimal, localcontext

@@ -150,6 +150,16 @@ def test_a_window_beyond_what_memory_is_laid_out_for_is_refused():
         joint(p, n, observe(counts, labels, history_rate, stimulus), bin_size=DT, window=20_000)
 
 
+def test_the_sweep_by_itself_does_what_the_likelihood_does_and_leaves_it_alone():
+    p, n, counts, labels, history_rate, stimulus = problem(2, 0.002, 0.0, True)
+    trial = observe(counts, labels, history_rate, stimulus)
+    before = joint(p, n, trial, bin_size=DT, window=30)
+    likelihood.sweep_of(p, n, trial, bin_size=DT, window=30)()
+    after = joint(p, n, trial, bin_size=DT, window=30)
+    assert after.value == before.value
+    np.testing.assert_array_equal(after.g_n, before.g_n)
+
+
 def test_memory_beside_the_tape_stays_below_half_a_kilobyte_per_bin_of_three_populations(monkeypatch):
     """What an hour in bins of 2 ms needs to stay below 1 GiB; the state of the cohorts is not kept per bin."""
     monkeypatch.setattr(likelihood, "TAPE_BYTES", 2**20)

@@ -19,7 +19,7 @@ from ..circuit import Circuit
 from ..inference.particles import age_windows, particle_filter
 from ..kernels import floor
 from ..kernels.particles import CELL
-from ..likelihood import Observation, joint
+from ..likelihood import Observation, joint, sweep_of
 from ..parameters import Parameters, parameters_of
 from ..recording import SpikeRecording
 from ..simulation import simulate_mesoscopic, simulate_microscopic
@@ -108,6 +108,18 @@ def forward(*, trial, scheme, window=None, budget=1.0):
     result = _timed(run, budget, cells=cells)
     result["library_seconds"] = cells * _seconds_per_cell(floor.two_library_exponentials)
     return result | {"windows": windows}
+
+
+def sweep(*, trial, scheme, window=None, budget=1.0):
+    """Time of the sweep over bins and cohorts alone, and of its floor: a `forward` without what comes before and after.
+
+    It leaves the tape behind that gradients need.
+    """
+    parameters, n, observation = _problem(trial)
+    windows = _windows(parameters, trial["bin_size"], scheme, window)
+    run = sweep_of(parameters, n, observation, bin_size=trial["bin_size"], scheme=scheme, window=window)
+    run()
+    return _timed(run, budget, cells=len(n) * sum(windows)) | {"windows": windows}
 
 
 def mesoscopic(*, duration, bin_size, delay, budget=1.0, seed=1):
@@ -210,7 +222,8 @@ def memory(*, trial, scheme, duration):
     return {"seconds": [seconds], "n_bins": n_bins, "before": before, "after": peak_memory()}
 
 
-JOBS = {job.__name__: job for job in (example, gradient, forward, mesoscopic, microscopic, particles, growth, memory)}
+_JOBS = (example, gradient, forward, sweep, mesoscopic, microscopic, particles, growth, memory)
+JOBS = {job.__name__: job for job in _JOBS}
 
 
 def peak_memory():

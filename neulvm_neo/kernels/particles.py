@@ -336,9 +336,7 @@ def _log_probability(count, expected, n_others, n_neurons):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _ancestor_of_reference(
-    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, log_future
-):
+def _ancestor_of_reference(rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, log_future):
     """A particle that the counts `reference` (T, K) from bin t on may continue (Lindsten, Jordan, Schön 2014).
 
     Drawn with the probability of the particle times that of the reference, and of the recorded spikes under it, over

@@ -54,9 +54,7 @@ _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed 
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
-def advance_cohorts(
-    k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E
-):
+def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E):
     """One bin for `count` cohorts in the order of birth: S, L and E are updated.
 
     Parameters
