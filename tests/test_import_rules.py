@@ -63,7 +63,7 @@ _DOORS = {
     "h5py": ("io",),
     "nwbinspector": ("io",),
     "nixio": ("io",),
-    "matplotlib": ("plotting", "goodness_figure"),
+    "matplotlib": ("plotting", "goodness_figure", "experiments"),
     "joblib": ("inference", "simulation", "goodness", "estimator", "experiments"),
     "tomli_w": ("circuit",),
     "argparse": ("cli",),
