@@ -377,7 +377,7 @@ def _protocol(plan, given):
     settings = ", ".join(f"{name} {value}" for name, value in plan.settings.items())
     which = "the first stretch in which the network switches" if plan.n_fits == 1 else "every second stretch"
     data = f"{plan.n_fits} circuits that were given" if given else (
-        f"{plan.n_fits} fits, each to the spikes of 3 neurons per population in {TRIAL:g} s of spontaneous activity: "
+        f"{plan.n_fits} fit(s), each to the spikes of 3 neurons per population in {TRIAL:g} s of spontaneous activity: "
         f"{which} of one simulation of the spiking network (every neuron, steps of "
         f"0.2 ms, the membrane's exact decay), bins of {BIN_SIZE.item():g} ms; twelve values free, drawn from 0.4 to 2 "
         f"times the true ones; method smc, scheme second-order, {settings}"
@@ -394,9 +394,9 @@ def _protocol(plan, given):
         "until the pulse, with a pulse to the population that leads, and with one to the other",
         "switch": f"the last clear lead in windows of 100 ms within {1e3 * pulses.AFTER:g} ms of the pulse is the "
         "other population's; spontaneous switches count, and are counted without a pulse",
-        "rebound": "a switch after a pulse to the active population, before which both excitatory populations together "
-        f"fall below half of their activity for {1e3 * pulses.SILENCED_FOR:g} ms within "
-        f"{1e3 * pulses.SILENCED_WITHIN:g} ms",
+        "rebound": "a switch after a pulse to the active population, before which the activity of both excitatory "
+        f"populations together, averaged over {1e3 * pulses.SILENCED_FOR:g} ms, falls below half of what it was, "
+        f"within {1e3 * pulses.SILENCED_WITHIN:g} ms",
         "model": "every neuron of the fitted circuit, simulated like the truth (the main figures); mesoscopic: whole "
         "populations at the time step of the fit, as in the paper",
         "interval": "Clopper and Pearson, 95 %",

@@ -13,8 +13,8 @@ PULSE = 0.004  # s: one bin, as long as in the paper
 SETTLING = 2.5  # s from the half second of warm-up to the pulse: several switches of state have died away by then
 STATE = 0.3  # s before the pulse in which one population leads in every window of 100 ms, or the trial does not count
 AFTER = 0.5  # s in which a switch counts: many time constants of membranes and synapses, a tenth of a spontaneous state
-# A rebound: within the longer time (s) after the pulse both excitatory populations together fall, for the shorter time
-# (s), below half of what they did before. Activity that is left alone does not: in none of 400 trials.
+# A rebound: within the longer time (s) after the pulse the activity of both excitatory populations together, averaged
+# over the shorter time (s), falls below half of what it was. Left alone it does not: in none of 400 trials.
 SILENCED_WITHIN, SILENCED_FOR = 0.1, 0.02
 SHOWN = 0.1  # s before the pulse that are kept for a picture
 MOST_TRIES = 10  # per trial, for a network to be in a state
@@ -70,7 +70,7 @@ def pulse_trials(simulate, amplitude, n_trials, seed, pulsed=PULSED):
     Trials
         Fewer than `n_trials` if the network is hardly ever in a state.
     """
-    shown = slice(_ONSET - round(SHOWN / _DT), None)
+    n_shown = round(SHOWN / _DT) + round(AFTER / _DT)
     found = {name: [] for name in pulsed}
     n_first = n_tries = 0
     for child in np.random.SeedSequence(seed).spawn(MOST_TRIES * n_trials):
@@ -90,10 +90,10 @@ def pulse_trials(simulate, amplitude, n_trials, seed, pulsed=PULSED):
                 target = order[0] if name == "active" else order[1]
                 stimulus[_ONSET : _ONSET + round(PULSE / _DT), target] = amplitude
                 activity = simulate(stimulus, trial_seed)
-            found[name].append(activity[shown][:, order])
+            found[name].append(activity[-n_shown:, order])
         if len(found[pulsed[0]]) == n_trials:
             break
-    activity = {name: np.array(runs).reshape(len(runs), -1, 2) for name, runs in found.items()}
+    activity = {name: np.array(runs).reshape(len(runs), n_shown, 2) for name, runs in found.items()}
     switched = {name: np.array([has_switched(run) for run in runs], dtype=bool) for name, runs in found.items()}
     rebound = {
         name: np.array([s and was_silenced(run) for s, run in zip(switched[name], runs, strict=True)], dtype=bool)
