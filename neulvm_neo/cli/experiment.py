@@ -41,16 +41,17 @@ def run(args):
     if args.out is None:
         raise ValueError("--out DIR is missing: the folder of the files.")
     folder = _Folder(args.out, experiment.name, args.overwrite)
-    repeated = [_repeated_run(place, experiment, args.quick) for place in args.beside]
-    if args.source is None:
-        result = _ran(args, experiment, folder)
-    else:
-        result = _read(args.source, experiment)
+    given = None if args.source is None else _read(args.source, experiment)
+    quick = args.quick if given is None else given["quick"]
+    repeated = [_repeated_run(place, experiment, quick) for place in args.beside]
+    result = _ran(args, experiment, folder) if given is None else given
     if repeated:
         result["repeated_runs"] = repeated
     folder.finish(result, experiment)
     size = "a quick look: sizes are small, see protocol" if result["quick"] else "in full"
     print(f"\n{experiment.title}\nSeed {result['seed']}, {size}; {result['seconds']:.0f} s.\n")
+    if not result["complete"]:
+        print("The run was interrupted: this is what was done until then.\n")
     for line in experiment.summary(result):
         print(line)
     print()
@@ -71,28 +72,36 @@ def _ran(args, experiment, folder):
     frame = {
         "name": experiment.name, "title": experiment.title, "command": _command(args), "seed": args.seed,
         "quick": args.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": about.pop("versions"), "machine": about,
+        "versions": about.pop("versions") | _versions("scipy", "scikit-learn", "elephant", "neo"), "machine": about,
     }  # fmt: skip
 
     def say(line):
         print(f"[{time.monotonic() - began:6.1f} s] {line}", flush=True)
 
-    def framed(found):
-        return plain(frame | {"seconds": round(time.monotonic() - began, 1)} | found)
+    def framed(found, complete):
+        seconds = round(time.monotonic() - began, 1)
+        return plain(frame | {"seconds": seconds, "complete": complete} | found)
 
     settings = {"seed": args.seed, "quick": args.quick, "n_jobs": args.n_jobs, "say": say}
     if experiment.peers:
         settings["peer_pythons"] = pythons
     try:
-        result = framed(experiment.run(**settings, checkpoint=lambda found: folder.keep(framed(found))))
+        found = experiment.run(**settings, checkpoint=lambda found: folder.keep(framed(found, complete=False)))
     except KeyboardInterrupt:
         if folder.kept:
             raise KeyboardInterrupt(f"interrupted; what was done so far is in {folder.partial}.") from None
         raise
+    result = framed(found, complete=True)
     folder.keep(result)  # until the figure is drawn, too
     if missing := [key for key in experiment.keys if key not in result]:
         raise RuntimeError(f"{experiment.name} gave no {', '.join(missing)}; what it gave is in {folder.partial}.")
     return result
+
+
+def _versions(*packages):
+    import importlib.metadata
+
+    return {package: importlib.metadata.version(package) for package in packages}
 
 
 def _command(args):
@@ -149,7 +158,7 @@ def _write(result, path):
 
 
 def _read(place, experiment):
-    """The result that a folder holds, finished or not drawn yet."""
+    """The result that a folder holds, or what an interrupted run has left there."""
     names = [os.path.join(place, file) for file in ("result.json", "partial.json")]
     path = next(filter(os.path.exists, names), None)
     if path is None:
@@ -158,14 +167,16 @@ def _read(place, experiment):
         result = json.load(file)
     if not isinstance(result, dict) or result.get("name") != experiment.name:
         raise ValueError(f"{path}: not a result of {experiment.name}; give the folder of a run of it.")
-    if missing := [key for key in (*experiment.keys, "seed", "quick", "seconds") if key not in result]:
-        raise ValueError(f"{path}: holds no {', '.join(missing)}: the run did not end, do it again.")
+    if missing := [key for key in (*experiment.keys, "seed", "quick", "seconds", "complete") if key not in result]:
+        raise ValueError(f"{path}: holds no {', '.join(missing)}: too little was done, run it again.")
     return result
 
 
 def _repeated_run(place, experiment, quick):
     """What is told of a run with another seed."""
     result = _read(place, experiment)
+    if not result["complete"]:
+        raise ValueError(f"--beside {place}: an interrupted run; do it again.")
     if result["quick"] != quick:
         sizes = {True: "quick", False: "full"}
         raise ValueError(f"--beside {place}: a {sizes[result['quick']]} run beside a {sizes[quick]} one; do it again.")

@@ -70,9 +70,10 @@ def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda parti
     -------
     dict
         ``n_observed``; ``J_hat_mean``, ``J_hat_std``, ``rene_J_hat_mean``, ``rene_median_abs_error``,
-        ``median_abs_error`` (mV), all of "smc", other methods under ``methods``; ``activity_r``, ``smoothed_r`` (1.4 ms) and ``best_smoothed_r``, correlations with
-        the true activity in bins of 1 ms, means over samples; ``samples``, one dict per fit; ``clusters`` at the
-        beginning and end of the trial; ``example``, what the figure shows; and what every experiment has.
+        ``median_abs_error`` (mV); ``activity_r``, ``smoothed_r`` (1.4 ms) and ``best_smoothed_r``, correlations with
+        the true activity in bins of 1 ms, means over samples; all of "smc", other methods are under ``methods``;
+        ``samples``, one dict per fit; ``clusters`` at the beginning and end of the trial; ``example``, what the figure
+        shows; and what every experiment has.
     """
     sizes = sizes or (QUICK if quick else FULL)
     trial_seed, fit_seed = (int(x) for x in np.random.SeedSequence(seed).generate_state(2))
