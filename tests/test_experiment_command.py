@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -104,6 +105,23 @@ def test_ctrl_c_keeps_what_was_done_and_says_where(use, tmp_path, capsys):
     assert cli.main(["experiment", "made-up", "--from", str(tmp_path), "--out", str(tmp_path / "drawn")]) == 0
     assert "interrupted" in capsys.readouterr().out
     assert "interrupted" in refused(capsys, "made-up", "--beside", tmp_path, "--out", tmp_path / "other")
+
+
+def test_a_fit_that_survives_ctrl_c_does_not_get_into_what_is_kept(use, tmp_path, capsys):
+    def run(*, checkpoint, **_):
+        checkpoint({"r": [0.25]})
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass  # as `NeuLVM.fit`, which returns the best so far
+        checkpoint({"r": [0.25, -1.0]})
+        pytest.fail("the run went on")
+
+    use(made_up(run=run))
+    before = signal.getsignal(signal.SIGINT)
+    assert "partial.json" in refused(capsys, "made-up", "--out", tmp_path, code=130)
+    assert json.loads((tmp_path / "partial.json").read_text())["r"] == [0.25]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_before_anything_was_done_leaves_no_file(use, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from contextlib import ExitStack
 
@@ -82,11 +83,17 @@ def _ran(args, experiment, folder):
         seconds = round(time.monotonic() - began, 1)
         return plain(frame | {"seconds": seconds, "complete": complete} | found)
 
-    settings = {"seed": args.seed, "quick": args.quick, "n_jobs": args.n_jobs, "say": say}
+    def keep(found):
+        ctrl_c.raise_again()
+        folder.keep(framed(found, complete=False))
+
+    settings = {"seed": args.seed, "quick": args.quick, "n_jobs": args.n_jobs, "say": say, "checkpoint": keep}
     if experiment.peers:
         settings["peer_pythons"] = pythons
     try:
-        found = experiment.run(**settings, checkpoint=lambda found: folder.keep(framed(found, complete=False)))
+        with _CtrlC() as ctrl_c:
+            found = experiment.run(**settings)
+            ctrl_c.raise_again()
     except KeyboardInterrupt:
         if folder.kept:
             raise KeyboardInterrupt(f"interrupted; what was done so far is in {folder.partial}.") from None
@@ -111,6 +118,31 @@ def _command(args):
     for name, _ in args.peer_python:
         words += ["--peer-python", f"{name}=…"]
     return " ".join(words)
+
+
+class _CtrlC:
+    """Remembers Ctrl-C: a fit that is interrupted keeps its best values and ends well, but the run has to end, too."""
+
+    def __enter__(self):
+        self.pressed = False
+        try:
+            self.before = signal.signal(signal.SIGINT, self._note)
+        except ValueError:  # not the main thread, which alone gets it
+            self.before = None
+        return self
+
+    def __exit__(self, *_):
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+
+    def raise_again(self):
+        """End the run, before what the interrupted fit left is kept."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    def _note(self, *_):
+        self.pressed = True
+        raise KeyboardInterrupt
 
 
 class _Folder:

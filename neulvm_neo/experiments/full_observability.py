@@ -70,8 +70,8 @@ def smoothed_counts(counts, width=SMOOTHING):
     Examples
     --------
     >>> smoothed = smoothed_counts(np.eye(100)[:, 50:51])  # one spike of one neuron stands for one of all 600
-    >>> int(smoothed.argmax()), round(smoothed.sum())
-    (50, 606)
+    >>> int(smoothed.argmax()), round(smoothed[40:60].sum())
+    (50, 601)
     """
     dt = float(BIN_SIZE.rescale("s"))
     (activity,), _ = smoothed_activity([counts], np.zeros(counts.shape[1], dtype=int), 1, dt, width)
