@@ -77,6 +77,7 @@ def _ran(args, experiment, folder):
     }  # fmt: skip
 
     def say(line):
+        ctrl_c.raise_again()
         print(f"[{time.monotonic() - began:6.1f} s] {line}", flush=True)
 
     def framed(found, complete):
