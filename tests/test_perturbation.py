@@ -94,12 +94,18 @@ def test_clopper_and_pearson():
     assert pulses.interval(0, 0) == (0.0, 1.0)
 
 
-def test_a_perfect_models_chance_is_that_of_simulated_trials():
+def test_a_perfect_models_chance_is_that_of_simulated_pairs_of_experiments():
     rng = np.random.default_rng(0)
+    p = rng.beta(30.5, 70.5, 20_000)
     low, high = pulses.interval(30, 100)
-    share = rng.binomial(100, 0.3, 20_000) / 100
+    share = rng.binomial(100, p) / 100
     assert pulses.chance_inside(30, 100, 100) == pytest.approx(np.mean((share >= low) & (share <= high)), abs=0.01)
     assert np.isnan(pulses.chance_inside(0, 0, 100))
+
+
+def test_counts_differ_where_a_test_says_so():
+    assert pulses.differ([0, 0], [10, 100]) == 1.0
+    assert pulses.differ([20, 100], [45, 100]) == pytest.approx(fisher_exact([[20, 80], [45, 55]]).pvalue)
 
 
 # ---- the experiment, with circuits in place of fits
@@ -150,7 +156,10 @@ def test_a_fit_is_inside_if_both_probabilities_lie_in_the_intervals_of_the_truth
             assert result[f"truth_interval_{pulsed}"] == [low, high]
             assert row[f"inside_{pulsed}"] == bool(trials and low <= switches / trials <= high)
         assert row["inside"] == (row["inside_active"] and row["inside_silent"])
+        tests = [pulses.differ(row[f"model_{pulsed}"], result[f"truth_{pulsed}"]) for pulsed in ("active", "silent")]
+        assert row["compatible"] == bool(row["model_none"][1] and min(tests) > 0.05)
     assert result["n_inside"] == sum(row["inside"] for row in result["fits"])
+    assert result["n_compatible"] == sum(row["compatible"] for row in result["fits"])
     assert result["n_fits"] == 3 and 1.5 < result["n_inside_expected"] < 3
 
 

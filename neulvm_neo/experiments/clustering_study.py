@@ -178,6 +178,7 @@ def summary(result):
         chosen = result["n_clusters_chosen"][condition]
         right = sum(k == 3 for k in chosen)
         lines.append(f"    number of clusters left to our default: three in {right} of {len(chosen)}")
+    lines.append("This is the whole experiment, also when it is quick.")
     lines.append(f"Draws thrown away for having fewer than {FEWEST} neurons of a population: {result['n_redrawn']}.")
     return lines
 

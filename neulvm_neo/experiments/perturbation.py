@@ -30,6 +30,7 @@ _RULE = (
 _OUTCOMES = {"stay": "No-switch", "switch": "Switch"}
 _COLUMNS = ("truth", "mesoscopic_truth", "model", "mesoscopic")
 _CURVES = ("active before the pulse", "silent before the pulse")
+DIFFERENT = 0.05  # Fisher's exact test
 ENOUGH = 15  # of 20 fits inside the interval of the truth
 
 
@@ -76,8 +77,9 @@ def run(
         with the fitted values, and of ``mesoscopic``, the fitted populations: [switches, trials], those of all fits
         added up. ``*_rebound``: switches after pulses to the active population that begin with both populations
         silenced. ``truth_interval_*``: 95 % of Clopper and Pearson. ``fits``: the same fit by fit, with ``inside``
-        (both probabilities inside the truth's intervals), and fitted values. ``n_inside`` of ``n_fits``, and
-        ``n_inside_expected`` of perfect models, whose trials scatter, too. ``traces``: mean and s.d. of the activities
+        (both probabilities inside the truth's intervals), and fitted values. ``n_inside`` of ``n_fits``,
+        ``n_inside_expected`` of perfect models, whose trials scatter, too, and ``n_compatible``: fits that Fisher's
+        exact test does not tell from the truth for either pulse (p > 0.05). ``traces``: mean and s.d. of the activities
         around the pulse, of the truth and of the first fit that saw a switch.
     """
     plan = plan or (QUICK if quick else FULL)
@@ -207,7 +209,8 @@ def summary(result):
     lines.append(_table_row("rebounds", *(_share(result[f"{who}_rebound"]) for who in _COLUMNS)) + "   (active pulsed)")
     lines.append(
         f"Inside the truth's intervals for both pulses: {result['n_inside']} of {n_fits} fits (asked: {ENOUGH} of 20; "
-        f"perfect models: {result['n_inside_expected']:.1f} of {n_fits} on average, since 100 trials scatter)."
+        f"perfect models: {result['n_inside_expected']:.1f} of {n_fits} on average, since trials scatter). Not told "
+        f"from the truth by Fisher's exact test, two-sided, 5 %: {result['n_compatible']} of {n_fits}."
     )
     lines.append(
         f"Silent above active: truth {_yes(result['truth_silent_above_active'])}, "
@@ -271,12 +274,16 @@ def _one_fit(source, fit_seed, trial_seed, plan, truth, n_jobs, is_example):
     space = ParameterSpace(winner_take_all())
     values = space.values(space.pack(parameters_of(fit.circuit)))
     inside = {f"inside_{pulsed}": _is_inside(spiking, truth, pulsed) for pulsed in ("active", "silent")}
+    compatible = spiking.n > 0 and all(
+        pulses.differ(_count(spiking, pulsed), _count(truth, pulsed)) > DIFFERENT for pulsed in ("active", "silent")
+    )
     row = {
         **about, "status": fit.status, "log_likelihood": fit.log_likelihood,
         "values": dict(zip(space.names, values.tolist(), strict=True)),
         "n_tries": spiking.n_tries, "n_first": spiking.n_first,
         **_counts("model", spiking), **_counts("mesoscopic", populations),
-        **inside, "inside": all(inside.values()), "silent_above_active": _silent_above_active(spiking),
+        **inside, "inside": all(inside.values()), "compatible": compatible,
+        "silent_above_active": _silent_above_active(spiking),
     }  # fmt: skip
     return row, _traces(spiking) if is_example else None
 
@@ -293,17 +300,21 @@ def _of_amplitude(amplitude, n_trials, seed):
     trials = pulses.pulse_trials(pulses.spiking(winner_take_all()), amplitude, n_trials, seed)
     n, active, none = trials.n, int(trials.switched["active"].sum()), int(trials.switched["none"].sum())
     p = stats.fisher_exact([[active, n - active], [none, n - none]], alternative="greater").pvalue
-    row = {name: [int(trials.switched[name].sum()), n] for name in pulses.PULSED}
+    row = {pulsed: _count(trials, pulsed) for pulsed in pulses.PULSED}
     return {"mV": float(amplitude), "p": float(p), **row, "rebound": [int(trials.rebound["active"].sum()), n]}
 
 
+def _count(trials, pulsed):
+    return [int(trials.switched[pulsed].sum()), trials.n]
+
+
 def _counts(who, trials):
-    counts = {f"{who}_{name}": [int(trials.switched[name].sum()), trials.n] for name in pulses.PULSED}
+    counts = {f"{who}_{pulsed}": _count(trials, pulsed) for pulsed in pulses.PULSED}
     return counts | {f"{who}_rebound": [int(trials.rebound["active"].sum()), trials.n]}
 
 
 def _interval(trials, pulsed):
-    return list(pulses.interval(trials.switched[pulsed].sum(), trials.n))
+    return list(pulses.interval(*_count(trials, pulsed)))
 
 
 def _is_inside(trials, truth, pulsed):
@@ -318,15 +329,13 @@ def _silent_above_active(trials):
 def _of_all(rows, truth):
     """What all fits so far have together."""
     names = [key for key in rows[0] if key.startswith(("model_", "mesoscopic_"))]
-    chances = [
-        pulses.chance_inside(int(truth.switched[pulsed].sum()), truth.n, truth.n) for pulsed in ("active", "silent")
-    ]
+    chances = [pulses.chance_inside(*_count(truth, pulsed), truth.n) for pulsed in ("active", "silent")]
     return {
         **{name: np.sum([row[name] for row in rows], axis=0).tolist() for name in names},
         "truth_silent_above_active": _silent_above_active(truth),
         "n_fits": len(rows),
         **{f"n_{key}": sum(row[key] for row in rows)
-           for key in ("inside", "inside_active", "inside_silent", "silent_above_active")},
+           for key in ("inside", "inside_active", "inside_silent", "compatible", "silent_above_active")},
         "n_inside_expected": float(len(rows) * np.prod(chances)),
         "fits": list(rows),
     }  # fmt: skip

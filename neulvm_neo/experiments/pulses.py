@@ -182,16 +182,41 @@ def interval(switches, trials):
 
 
 def chance_inside(switches, trials, n):
-    """Probability that n further trials with the probability found fall inside its 95 % interval.
+    """Probability that the share of switches in n trials of a perfect model falls inside the interval of the truth.
 
-    What a perfect model reaches: its own trials scatter, too.
+    The truth's probability is only known from its own trials (Jeffreys' prior), and the model's trials scatter, too.
 
-    >>> round(chance_inside(50, 100, 100), 2), round(chance_inside(50, 100, 10**6), 2)
-    (0.86, 1.0)
+    Parameters
+    ----------
+    switches, trials : int
+        Of the truth; see `interval`.
+    n : int
+        Trials of the model.
+
+    Returns
+    -------
+    float
+        NaN without trials.
+
+    Examples
+    --------
+    >>> round(chance_inside(50, 100, 100), 2), round(chance_inside(50, 100, 10**5), 2)
+    (0.86, 0.96)
     """
     if not trials:
         return float("nan")
     low, high = interval(switches, trials)
     counts = np.arange(n + 1)
     inside = counts[(counts >= low * n) & (counts <= high * n)]
-    return float(stats.binom.pmf(inside, n, switches / trials).sum())
+    return float(stats.betabinom(n, switches + 0.5, trials - switches + 0.5).pmf(inside).sum())
+
+
+def differ(a, b):
+    """Probability of two counts [switches, trials] at least this different if both networks are alike.
+
+    Fisher's exact test, two-sided; 1 without trials.
+
+    >>> differ([10, 100], [10, 100]), differ([10, 100], [40, 100]) < 0.001
+    (1.0, True)
+    """
+    return float(stats.fisher_exact([[k, n - k] for k, n in (a, b)]).pvalue)
