@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(20, 100, True, {"n_init": 5})
-QUICK = Plan(1, 60, False, {"n_init": 1, "max_iter": 3, "n_particles": 30})
+QUICK = Plan(1, 40, False, {"n_init": 1, "max_iter": 3, "n_particles": 30})
 SEARCHED = 10  # stretches, for one with a switch
 
 
