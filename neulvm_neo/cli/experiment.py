@@ -82,7 +82,7 @@ def _ran(args, experiment, folder):
 
     def framed(found, complete):
         seconds = round(time.monotonic() - began, 1)
-        return plain(frame | {"seconds": seconds, "complete": complete} | found)
+        return plain({**frame, "seconds": seconds, "complete": complete, **found, **frame})
 
     def keep(found):
         ctrl_c.raise_again()

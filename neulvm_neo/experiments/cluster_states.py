@@ -173,7 +173,7 @@ def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda parti
             "highest_silent_J": max(silent, default=None),
             **{key: [row[key] for row in found] for key in ("rate", "cluster_number", "cluster_shares")},
             "frequencies": spike_train_spectrum([], int(round(seconds / TIME_STEP)))[0],
-            "spectra": [row["spectrum"] for row in found],
+            "spectra": [np.round(row["spectrum"], 4) for row in found],
             "published": PUBLISHED,
             "protocol": _protocol(couplings, seconds),
             "failures": [],
