@@ -133,6 +133,14 @@ def test_ctrl_c_before_anything_was_done_leaves_no_file(use, tmp_path, capsys):
     assert files(tmp_path) == []
 
 
+def test_the_same_run_gives_the_same_figures(use, tmp_path):
+    use(made_up())
+    for folder in ("a", "b"):
+        assert cli.main(["experiment", "made-up", "--out", str(tmp_path / folder)]) == 0
+    for name in ("made-up.png", "made-up.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
 def test_a_figure_that_fails_costs_nothing_but_the_figure(use, tmp_path, capsys):
     def figure(result):
         raise ValueError("no such colour")

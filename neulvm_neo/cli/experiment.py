@@ -170,6 +170,7 @@ class _Folder:
 
     def finish(self, result, experiment):
         """Draw; the three files appear when all of them are written."""
+        from ..experiments import figures
         from ..new_files import new_file
 
         figure = experiment.figure(result)
@@ -179,8 +180,8 @@ class _Folder:
                 for path in self.files
             ]
             _write(result, paths[0])
-            figure.savefig(paths[1], dpi=150)
-            figure.savefig(paths[2], metadata={"Date": None})  # the same figure is the same file
+            for path in paths[1:]:
+                figures.save(figure, path)
         if os.path.exists(self.partial):
             os.remove(self.partial)
 

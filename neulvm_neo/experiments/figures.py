@@ -93,6 +93,22 @@ def sheet(width, height):
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def save(figure, path):
+    """Write a figure in the format of its name; the same figure gives the same bytes, also as SVG.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : str
+        Ends in .png or .svg; an existing file is replaced.
+    """
+    import matplotlib
+
+    is_svg = str(path).endswith(".svg")
+    with matplotlib.rc_context({"svg.hashsalt": "neulvm"}):
+        figure.savefig(path, dpi=150, metadata={"Date": None} if is_svg else None)
+
+
 def edges(centres):
     """Edges of cells around increasing centres, halfway between them.
 
