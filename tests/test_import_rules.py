@@ -76,7 +76,20 @@ _DOORS = {
 }
 
 # heavy, or not installed with the rest: only inside functions
-_LATE = ("pynwb", "hdmf", "h5py", "nwbinspector", "elephant", "matplotlib", "jax", "nest", "brian2", "dynamax", "nemos", "ssm")
+_LATE = (
+    "pynwb",
+    "hdmf",
+    "h5py",
+    "nwbinspector",
+    "elephant",
+    "matplotlib",
+    "jax",
+    "nest",
+    "brian2",
+    "dynamax",
+    "nemos",
+    "ssm",
+)
 
 
 def _sources():

@@ -225,7 +225,7 @@ class Session(NamedTuple):
     bin_size: float
 
 
-def simulate_session(seed, seconds=SESSION, n_recorded=3):
+def simulate_session(seed, seconds=SESSION, n_recorded=3, integration="exact"):
     """The winner-take-all network, neuron by neuron, of which a few are recorded in bins of 4 ms.
 
     Parameters
@@ -234,6 +234,8 @@ def simulate_session(seed, seconds=SESSION, n_recorded=3):
     seconds : float
     n_recorded : int
         Neurons per population.
+    integration : {"exact", "euler"}
+        See `simulate_microscopic`; the paper's network is "euler".
 
     Returns
     -------
@@ -245,8 +247,9 @@ def simulate_session(seed, seconds=SESSION, n_recorded=3):
     (100, 9)
     """
     run = simulate_microscopic(
-        winner_take_all(), duration=seconds * pq.s, bin_size=BIN_SIZE, n_recorded=n_recorded, random_state=seed
-    )
+        winner_take_all(), duration=seconds * pq.s, bin_size=BIN_SIZE, n_recorded=n_recorded, integration=integration,
+        random_state=seed,
+    )  # fmt: skip
     bin_size = float(BIN_SIZE.rescale(pq.s))
     (counts,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), bin_size)
     return Session(counts, run.activity, np.repeat(np.arange(3), n_recorded), bin_size)

@@ -19,7 +19,7 @@ def libraries():
 
 
 def fit(modules, counts, bin_size, seconds, seed, merge=5, n_states=(2, 3), n_starts=5, n_iter=50):
-    """Probabilities of states in a trial, whose bins are merged by so many, and states of a free simulation."""
+    """Probabilities of states in a trial, whose bins are merged by so many, and rates in a free simulation."""
     import importlib.metadata
 
     import numpy as np
@@ -41,7 +41,7 @@ def fit(modules, counts, bin_size, seconds, seed, merge=5, n_states=(2, 3), n_st
         "version": f"dynamax {importlib.metadata.version('dynamax')}",
         "latents": np.asarray(model.smoother(p, y).smoothed_probs),
         "bin_size": merge * bin_size,
-        "simulated": np.eye(K)[np.asarray(states)],
+        "simulated": np.asarray(p.emissions.rates)[np.asarray(states)] / (merge * bin_size),
         "log_likelihood": log_likelihood,
         "n_states": K,
     }

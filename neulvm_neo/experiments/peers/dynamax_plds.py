@@ -27,7 +27,7 @@ def libraries():
 
 
 def fit(modules, counts, bin_size, seconds, seed, n_latents=3, n_steps=200, learning_rate=0.01):
-    """Latents of a trial and of a free simulation."""
+    """Latents of a trial, rates in a free simulation."""
     import importlib.metadata
 
     import numpy as np
@@ -77,11 +77,13 @@ def fit(modules, counts, bin_size, seconds, seed, n_latents=3, n_steps=200, lear
     p = best[1]
     smoother = jax.jit(lambda p: ggssm.conditional_moments_gaussian_smoother(model(p), integrals, data).smoothed_means)
     A, Q = (np.asarray(x) for x in dynamics(p))
+    x = _simulated(np, A, Q, round(seconds / bin_size), seed)
+    log_rate = np.minimum(x @ np.asarray(p["C"]).T + np.asarray(p["d"]), _HIGHEST)
     return {
         "version": f"dynamax {importlib.metadata.version('dynamax')}",
         "latents": np.asarray(smoother(p)),
         "bin_size": bin_size,
-        "simulated": _simulated(np, A, Q, round(seconds / bin_size), seed),
+        "simulated": np.exp(log_rate) / bin_size,
         "log_likelihood": -best[0],
         "n_steps": len(costs),
         "slowest_mode": float(-bin_size / np.log(np.abs(np.linalg.eigvals(A)).max())),

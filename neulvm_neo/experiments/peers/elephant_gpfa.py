@@ -1,6 +1,7 @@
 """Gaussian-process factor analysis (GPFA) of a trial, with Elephant and its default bins of 20 ms.
 
-A free simulation draws the latents from the fitted Gaussian processes.
+A free simulation draws the latents from the fitted Gaussian processes. The model is one of square roots of counts,
+whose expected squares are taken for the counts.
 """
 
 LIBRARY = "elephant"
@@ -16,7 +17,7 @@ def libraries():
 
 
 def fit(modules, counts, bin_size, seconds, seed, merge=5, n_latents=3, n_iter=100):
-    """Latents of a trial, in bins of so many of the data's, and of a free simulation."""
+    """Latents of a trial, in bins of so many of the data's, and rates in a free simulation."""
     import importlib.metadata
 
     import numpy as np
@@ -37,11 +38,14 @@ def fit(modules, counts, bin_size, seconds, seed, merge=5, n_latents=3, n_iter=1
     gamma, noise = (np.asarray(model.params_estimated[name]).ravel() for name in ("gamma", "eps"))
     rng = np.random.default_rng(seed)
     n_bins = round(seconds / width)
+    C, d, R = (np.asarray(model.params_estimated[name]) for name in ("C", "d", "R"))
+    simulated = np.stack([_process(np, rng, g, e, n_bins) for g, e in zip(gamma, noise, strict=True)], axis=1)
+    root = np.maximum(simulated @ C.T + d.ravel(), 0.0)
     return {
         "version": f"elephant {importlib.metadata.version('elephant')}",
         "latents": np.asarray(x).T,
         "bin_size": width,
-        "simulated": np.stack([_process(np, rng, g, e, n_bins) for g, e in zip(gamma, noise, strict=True)], axis=1),
+        "simulated": (root**2 + np.diag(R)) / width,
         "time_scales": width / np.sqrt(gamma),
     }
 

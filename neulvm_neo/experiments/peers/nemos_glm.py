@@ -18,7 +18,7 @@ def libraries():
 
 
 def fit(modules, counts, bin_size, seconds, seed, strengths=STRENGTHS, n_iter=500):
-    """Conditional rates (Hz) in a trial, bin by bin from the spikes before, and in a free simulation."""
+    """Conditional rates in a free simulation that goes on from the trial's last spikes."""
     import importlib.metadata
 
     import numpy as np
@@ -56,10 +56,8 @@ def fit(modules, counts, bin_size, seconds, seed, strengths=STRENGTHS, n_iter=50
         random_key=jax.random.key(seed), feedforward_input=np.zeros((n_bins, n_neurons, 1)),
         coupling_basis_matrix=np.asarray(basis.kernel_), init_y=y[-width:], inverse_link_function=jax.numpy.exp,
     )  # fmt: skip
-    expected = np.vstack([np.tile(target.mean(axis=0), (width, 1)), np.asarray(model.predict(X))])
     return {
         "version": f"nemos {importlib.metadata.version('nemos')}",
-        "rates": expected / bin_size,
         "bin_size": bin_size,
         "simulated": np.asarray(simulated) / bin_size,
         "held_out_gain": gains[best],  # nats over constant rates, in the last fifth

@@ -6,8 +6,9 @@ Stands alone with the scripts beside it and runs in any environment with their l
 
 The problem: ``script``, the name of a module beside this one, and what its function ``fit`` takes: ``counts`` (spikes
 per bin and neuron), ``bin_size`` in s, ``seconds`` of free simulation, ``seed``, and settings of its own. The result:
-``version``; ``latents`` (per bin of the model, inferred from the trial), or ``rates`` (Hz, per neuron) where the model
-has none; ``bin_size`` of those in s; ``simulated``, the same in a free simulation; and what else `fit` tells.
+``version``; ``latents``, per bin of the model, inferred from the trial (a GLM has none); ``simulated``, in a free
+simulation the rates (Hz) that recorded neurons have, per bin and neuron; ``bin_size`` of both in s; and what else `fit`
+tells.
 """
 
 import importlib

@@ -6,6 +6,7 @@ Three discrete states, three continuous latents, orthogonal emissions with an ex
 """
 
 LIBRARY = "ssm"
+_HIGHEST = 10.0  # log of a rate in Hz, so that a simulation that runs away stays a number
 
 
 def libraries():
@@ -16,7 +17,7 @@ def libraries():
 
 
 def fit(modules, counts, bin_size, seconds, seed, method="bbvi", merge=10, n_states=3, n_latents=3, n_iter=1000):
-    """Latents of a trial, whose bins are merged by so many, and of a free simulation."""
+    """Latents of a trial, whose bins are merged by so many, and rates in a free simulation."""
     import importlib.metadata
 
     import numpy as np
@@ -33,11 +34,12 @@ def fit(modules, counts, bin_size, seconds, seed, method="bbvi", merge=10, n_sta
     bounds, q = model.fit(y, method=method, variational_posterior=posterior, num_iters=n_iter, verbose=0)
     x = q.mean_continuous_states[0] if method == "laplace_em" else q.mean[0]
     states, simulated, _ = model.sample(round(seconds / width))
+    log_rate = model.emissions.forward(simulated, np.zeros((len(simulated), 0)), None)[:, 0]
     return {
         "version": f"ssm {importlib.metadata.version('ssm')}",
         "latents": np.asarray(x),
         "bin_size": width,
-        "simulated": simulated,
+        "simulated": np.exp(np.minimum(log_rate, _HIGHEST)),
         "lower_bound": float(bounds[-1]),
         "state_shares": np.bincount(states, minlength=n_states) / len(states),
     }
