@@ -55,7 +55,7 @@ _FLOOR = {
 _DOORS = {
     "quantities": ("units", "io", "experiments", "cli"),
     "neo": ("units", "io", "experiments", "cli"),
-    "elephant": ("binning", "clustering", "spike_statistics"),
+    "elephant": ("binning", "clustering", "spike_statistics", "experiments.peers"),
     "sklearn": ("binning", "clustering", "callbacks", "estimator", "selection", "experiments"),
     "numba": ("kernels",),
     "pynwb": ("io",),
@@ -63,17 +63,33 @@ _DOORS = {
     "h5py": ("io",),
     "nwbinspector": ("io",),
     "nixio": ("io",),
-    "matplotlib": ("plotting", "goodness_figure"),
+    "matplotlib": ("plotting", "goodness_figure", "experiments"),
     "joblib": ("inference", "simulation", "goodness", "estimator", "experiments"),
     "tomli_w": ("circuit",),
     "argparse": ("cli",),
     "jax": ("experiments.peers",),
     "nest": ("experiments.peers",),
     "brian2": ("experiments.peers",),
+    "dynamax": ("experiments.peers",),
+    "nemos": ("experiments.peers",),
+    "ssm": ("experiments.peers",),
 }
 
 # heavy, or not installed with the rest: only inside functions
-_LATE = ("pynwb", "hdmf", "h5py", "nwbinspector", "elephant", "matplotlib", "jax", "nest", "brian2")
+_LATE = (
+    "pynwb",
+    "hdmf",
+    "h5py",
+    "nwbinspector",
+    "elephant",
+    "matplotlib",
+    "jax",
+    "nest",
+    "brian2",
+    "dynamax",
+    "nemos",
+    "ssm",
+)
 
 
 def _sources():

@@ -7,11 +7,11 @@ import sys
 import warnings
 
 from .. import __version__
-from . import annotate, bench, check, cluster, demo, fit, inspect, report, simulate
+from . import annotate, bench, check, cluster, demo, experiment, fit, inspect, report, simulate
 from .arguments import Parser
 
 # One line per subcommand: a module with `add(commands)`, which says what it takes, and `run(args)`, which does it.
-COMMANDS = (demo, simulate, check, cluster, fit, report, annotate, inspect, bench)
+COMMANDS = (demo, simulate, check, cluster, fit, report, annotate, inspect, bench, experiment)
 
 _SUMMARY = """\
 From a recording of a few neurons to a spiking-network model of the circuit behind it.
@@ -26,6 +26,7 @@ commands:
   annotate    write a saved fit into a copy of the file it was made from
   inspect     what an archive would say about an annotated file, and only about what is ours
   bench       how fast it is here, beside what one would use instead
+  experiment  an experiment of the paper, with its published figures and the rivals beside ours
 
 example:
   neulvm demo
@@ -57,8 +58,8 @@ def main(argv=None):
         hook, sys.unraisablehook = sys.unraisablehook, _log_unraisable
         try:
             args.run(args)
-        except KeyboardInterrupt:
-            return _complain("interrupted; nothing was written.", code=130)
+        except KeyboardInterrupt as interruption:
+            return _complain(str(interruption) or "interrupted; nothing was written.", code=130)
         except Exception as error:
             if args.traceback:
                 raise

@@ -59,6 +59,14 @@ def positive(text):
     return int(text)
 
 
+def name_and_path(text):
+    """A pair NAME=PATH."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH, such as brian2=other/bin/python")
+    return name, path
+
+
 def time_of(text):
     """A positive time with its unit."""
     from ..units import parse_quantity, positive_seconds

@@ -1,10 +1,9 @@
 """``neulvm bench``: how fast it is here."""
 
-import argparse
 import time
 from contextlib import nullcontext
 
-from .arguments import command
+from .arguments import command, name_and_path
 from .words import print_table
 
 
@@ -15,7 +14,7 @@ def add(commands):
                      "neulvm bench --quick --out bench.json")  # fmt: skip
     bench.add_argument("--quick", action="store_true", help="fewer repetitions, smaller sizes: a look, not a claim")
     bench.add_argument("--rows", nargs="+", metavar="NAME", help="only these, such as forward or gradient-jax")
-    bench.add_argument("--peer-python", type=_peer_python, action="append", default=[], metavar="NAME=PATH",
+    bench.add_argument("--peer-python", type=name_and_path, action="append", default=[], metavar="NAME=PATH",
                        help="Python of another environment for jax, nest or brian2; may be repeated")  # fmt: skip
     bench.add_argument("--out", metavar="FILE.json", help="also save every number")
     bench.add_argument("--overwrite", action="store_true", help="replace a file that exists")
@@ -56,10 +55,3 @@ def run(args):
         print(f"\nwrote {args.out}")
     if failed := [row["row"] for row in rows if "failed" in row["ours"]]:
         raise RuntimeError(f"not measured: {', '.join(failed)}.")
-
-
-def _peer_python(text):
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH, such as brian2=other/bin/python")
-    return name, path

@@ -92,7 +92,22 @@ def random_start(rng):
 def fitted_coupling(data_set, *, seed, method, **settings):
     """Ĵ (mV) of one data set, everything but J being given.
 
-    With "smc" J is uniform in `PRIOR` beforehand; with the others every start is a `random_start`.
+    Parameters
+    ----------
+    data_set : DataSet
+    seed : int
+    method, **settings
+        See `fitted_model`.
+
+    Returns
+    -------
+    FittedCoupling
+    """
+    return coupling_of(fitted_model(data_set, seed=seed, method=method, **settings), data_set)
+
+
+def fitted_model(data_set, *, seed, method, **settings):
+    """The fit of one data set: with "smc" J is uniform in `PRIOR` beforehand, with others each start is `random_start`.
 
     Parameters
     ----------
@@ -103,7 +118,7 @@ def fitted_coupling(data_set, *, seed, method, **settings):
 
     Returns
     -------
-    FittedCoupling
+    NeuLVM
     """
     from ..estimator import NeuLVM
 
@@ -120,7 +135,22 @@ def fitted_coupling(data_set, *, seed, method, **settings):
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(data_set.counts)
+        return model.fit(data_set.counts)
+
+
+def coupling_of(model, data_set):
+    """What a fitted model says about the coupling, and how well it knows the activity.
+
+    Parameters
+    ----------
+    model : NeuLVM
+    data_set : DataSet
+        The one that it was fitted to.
+
+    Returns
+    -------
+    FittedCoupling
+    """
     found, (activity,) = model.result_.uncertainty, model.result_.activities
     inside = np.nan
     if activity.n_lower is not None:

@@ -113,10 +113,18 @@ def rates_and_switches(scheme, bin_size, *, n_runs=40, duration=100.0, random_st
     circuit = winner_take_all() if circuit is None else circuit
     run = joblib.Parallel(n_jobs=n_jobs)
     activities = run(
-        joblib.delayed(_mesoscopic_activity)(circuit, scheme, bin_size, duration, rng)
+        joblib.delayed(mesoscopic_activity)(circuit, scheme, bin_size, duration, rng)
         for rng in generator_from(random_state).spawn(n_runs)
     )
     return behaviour(activities, bin_size)
+
+
+def mesoscopic_activity(circuit, scheme, bin_size, duration, rng):
+    """Activity (n_bins, n_populations) in Hz of one run of `simulate_mesoscopic`, all times being floats in s."""
+    run = simulate_mesoscopic(
+        circuit, duration=duration * pq.s, bin_size=bin_size * pq.s, scheme=scheme, random_state=rng
+    )
+    return run.n / (circuit.n_neurons * bin_size)
 
 
 def microscopic_rates_and_switches(
@@ -144,8 +152,9 @@ def microscopic_rates_and_switches(
 
 
 def microscopic_counts(
-    *, bin_size, integration="exact", time_step=TIME_STEP, n_runs=4, duration=100.0, random_state=None, n_jobs=None
-):
+    *, bin_size, integration="exact", time_step=TIME_STEP, n_runs=4, duration=100.0, random_state=None, circuit=None,
+    n_jobs=None,
+):  # fmt: skip
     """Spike counts of independent runs of the winner-take-all network, neuron by neuron.
 
     Parameters
@@ -153,14 +162,17 @@ def microscopic_counts(
     bin_size : float, s
     integration, time_step, n_runs, duration, random_state, n_jobs
         As in `microscopic_rates_and_switches`.
+    circuit : Circuit, optional
+        A variant of `winner_take_all`.
 
     Returns
     -------
     list of numpy.ndarray of int, shape (n_bins, 3)
     """
+    circuit = winner_take_all() if circuit is None else circuit
     run = joblib.Parallel(n_jobs=n_jobs)
     return run(
-        joblib.delayed(_microscopic_counts)(bin_size, integration, time_step, duration, rng)
+        joblib.delayed(_microscopic_counts)(circuit, bin_size, integration, time_step, duration, rng)
         for rng in generator_from(random_state).spawn(n_runs)
     )
 
@@ -514,15 +526,8 @@ def _estimate(values):
     return Estimate(float(values.mean()), float(error))
 
 
-def _mesoscopic_activity(circuit, scheme, bin_size, duration, rng):
-    run = simulate_mesoscopic(
-        circuit, duration=duration * pq.s, bin_size=bin_size * pq.s, scheme=scheme, random_state=rng
-    )
-    return run.n / (circuit.n_neurons * bin_size)
-
-
-def _microscopic_counts(bin_size, integration, time_step, duration, rng):
+def _microscopic_counts(circuit, bin_size, integration, time_step, duration, rng):
     return simulate_microscopic(
-        winner_take_all(), duration=duration * pq.s, bin_size=bin_size * pq.s, time_step=time_step * pq.s,
+        circuit, duration=duration * pq.s, bin_size=bin_size * pq.s, time_step=time_step * pq.s,
         integration=integration, random_state=rng,
     ).n  # fmt: skip

@@ -70,3 +70,78 @@ def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
         width = 1e3 * units.positive_seconds(smooth, "smooth")
         rows[-1].set_xlabel(f"time (s); activities smoothed with a Gaussian of {width:g} ms")
     return figure
+
+
+def sheet(width, height):
+    """An empty figure that belongs to nobody's session: no window, no list of open figures.
+
+    Parameters
+    ----------
+    width, height : float, inches
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> sheet(4.0, 3.0).axes
+    []
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure, path):
+    """Write a figure in the format of its name; the same figure gives the same bytes, also as SVG.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : str
+        Ends in .png or .svg; an existing file is replaced.
+    """
+    import matplotlib
+
+    is_svg = str(path).endswith(".svg")
+    with matplotlib.rc_context({"svg.hashsalt": "neulvm"}):
+        figure.savefig(path, dpi=150, metadata={"Date": None} if is_svg else None)
+
+
+def edges(centres):
+    """Edges of cells around increasing centres, halfway between them.
+
+    >>> edges(np.array([1.0, 2.0, 4.0])).tolist()
+    [0.5, 1.5, 3.0, 5.0]
+    """
+    centres = np.asarray(centres, dtype=float)
+    if len(centres) == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middle = (centres[:-1] + centres[1:]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def draw_network(axes, name, coupling):
+    """A population of neurons that excite each other: a circle of dots and an arrow back to it.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    name, coupling : str
+    """
+    from matplotlib.patches import Circle, FancyArrowPatch
+
+    color = plotting.population_colors(1)[0]
+    axes.add_patch(Circle((0, 0), 1.0, facecolor="none", edgecolor=color, lw=1.5))
+    angle, radius = 2.4 * np.arange(40), 0.88 * np.sqrt((np.arange(40) + 0.5) / 40)  # sunflower: evenly spread
+    axes.plot(radius * np.cos(angle), radius * np.sin(angle), "o", ms=4, color=color)
+    axes.add_patch(
+        FancyArrowPatch((-0.5, 0.95), (0.5, 0.95), connectionstyle="arc3,rad=-1.5", arrowstyle="-|>",
+                        mutation_scale=14, lw=1.5, color="black")
+    )  # fmt: skip
+    axes.text(0, 1.85, coupling, ha="center", va="bottom", style="italic")
+    axes.text(0, -1.15, name, ha="center", va="top")
+    axes.set(xlim=(-1.3, 1.3), ylim=(-1.6, 2.3), aspect="equal")
+    axes.set_axis_off()
+    axes.set_title("A", loc="left", fontweight="bold")

@@ -33,11 +33,31 @@ def data_sets(seed, n_observed, n_samples=N_SAMPLES, coupling=COUPLING):
     >>> [s.counts.shape for s in data_sets(1, 2, n_samples=2)]
     [(1000, 2), (1000, 2)]
     """
-    sets = []
-    for i in range(n_samples):
-        # the same stream every time: the network is the same, only the neurons differ
-        rng = np.random.default_rng([seed])
-        (one,) = samples_of_one_network(coupling, 1, 600, rng, **START)
-        chosen = np.random.default_rng([seed, n_observed, i]).permutation(one.counts.shape[1])[:n_observed]
-        sets.append(one._replace(counts=one.counts[:, chosen]))
-    return sets
+    everybody = trial(seed, coupling)
+    chosen = [observed_neurons(seed, n_observed, i, everybody.counts.shape[1]) for i in range(n_samples)]
+    return [everybody._replace(counts=everybody.counts[:, neurons]) for neurons in chosen]
+
+
+def trial(seed, coupling=COUPLING):
+    """The trial, with the spikes of all 600 neurons.
+
+    Parameters
+    ----------
+    seed : int
+    coupling : float, mV
+
+    Returns
+    -------
+    connectivity.DataSet
+    """
+    (one,) = samples_of_one_network(coupling, 1, 600, np.random.default_rng([seed]), **START)
+    return one
+
+
+def observed_neurons(seed, n_observed, sample, n_neurons=600):
+    """Columns of `trial` that are recorded in one of the samples.
+
+    >>> observed_neurons(1, 2, 0).shape
+    (2,)
+    """
+    return np.random.default_rng([seed, n_observed, sample]).permutation(n_neurons)[:n_observed]

@@ -154,7 +154,7 @@ def recover(
         in it (``covered``).
     """
     simulation_seed, fit_seed, score_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
-    session = _simulate(simulation_seed, 2 * seconds, n_recorded)
+    session = simulate_session(simulation_seed, 2 * seconds, n_recorded)
     stretches = np.split(np.arange(len(session.counts)), 2)
     result = _fit_and_compare(
         session, stretches[0], stretches[1:], fit_seed, score_seed,
@@ -196,7 +196,7 @@ def study(seed, *, n_trials=20, trials=None, n_recorded=3, path=None, **settings
         python -c "from neulvm_neo.experiments.recovery import study; study(2026, path='recovery.json', n_jobs=2)"
     """
     simulation_seed, *seeds = (int(s) for s in np.random.SeedSequence(seed).generate_state(2 * n_trials + 1))
-    session = _simulate(simulation_seed, SESSION, n_recorded)
+    session = simulate_session(simulation_seed, SESSION, n_recorded)
     stretches = np.split(np.arange(len(session.counts)), int(round(SESSION / TRIAL)))
     network = count_switches(session.activity, session.bin_size) * 100.0 / SESSION
     results = []
@@ -214,6 +214,45 @@ def study(seed, *, n_trials=20, trials=None, n_recorded=3, path=None, **settings
             Path(path).write_text(json.dumps(found, indent=1))
         log.info("trial %d: %s", i, found["summary"])
     return {"seed": int(seed), "trials": results, "summary": summary(results) if results else {}}
+
+
+class Session(NamedTuple):
+    """Counts of recorded neurons (n_bins, n_observed), activity in Hz (n_bins, K), labels, and the bin in s."""
+
+    counts: np.ndarray
+    activity: np.ndarray
+    labels: np.ndarray
+    bin_size: float
+
+
+def simulate_session(seed, seconds=SESSION, n_recorded=3, integration="exact"):
+    """The winner-take-all network, neuron by neuron, of which a few are recorded in bins of 4 ms.
+
+    Parameters
+    ----------
+    seed : int
+    seconds : float
+    n_recorded : int
+        Neurons per population.
+    integration : {"exact", "euler"}
+        See `simulate_microscopic`; the paper's network is "euler".
+
+    Returns
+    -------
+    Session
+
+    Examples
+    --------
+    >>> simulate_session(1, seconds=0.4).counts.shape
+    (100, 9)
+    """
+    run = simulate_microscopic(
+        winner_take_all(), duration=seconds * pq.s, bin_size=BIN_SIZE, n_recorded=n_recorded, integration=integration,
+        random_state=seed,
+    )  # fmt: skip
+    bin_size = float(BIN_SIZE.rescale(pq.s))
+    (counts,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), bin_size)
+    return Session(counts, run.activity, np.repeat(np.arange(3), n_recorded), bin_size)
 
 
 def summary(results):
@@ -252,24 +291,6 @@ def summary(results):
             for name in names
         },
     }
-
-
-class _Session(NamedTuple):
-    """Counts of recorded neurons (n_bins, n_observed), activity in Hz (n_bins, K), labels, and the bin in s."""
-
-    counts: np.ndarray
-    activity: np.ndarray
-    labels: np.ndarray
-    bin_size: float
-
-
-def _simulate(seed, seconds, n_recorded):
-    run = simulate_microscopic(
-        winner_take_all(), duration=seconds * pq.s, bin_size=BIN_SIZE, n_recorded=n_recorded, random_state=seed
-    )
-    bin_size = float(BIN_SIZE.rescale(pq.s))
-    (counts,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), bin_size)
-    return _Session(counts, run.activity, np.repeat(np.arange(3), n_recorded), bin_size)
 
 
 def _fit_and_compare(session, training, held_out, fit_seed, score_seed, *, scheme, method, **settings):

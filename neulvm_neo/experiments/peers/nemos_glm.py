@@ -1,0 +1,65 @@
+"""Poisson generalised linear model (GLM) of the recorded neurons alone, with nemos.
+
+Every neuron's rate is the exponential of a constant and of the past 400 ms of its own and all others' spikes, on eight
+raised cosines. The strength of the ridge penalty is that which predicts the last fifth of the trial best.
+"""
+
+LIBRARY = "nemos"
+WINDOW, N_BASIS = 0.4, 8  # s; functions
+STRENGTHS = (1e-4, 1e-3, 1e-2)
+
+
+def libraries():
+    """What the fit needs; raises where it is not installed."""
+    import jax
+    import nemos
+
+    return jax, nemos
+
+
+def fit(modules, counts, bin_size, seconds, seed, strengths=STRENGTHS, n_iter=500):
+    """Conditional rates in a free simulation that goes on from the trial's last spikes."""
+    import importlib.metadata
+
+    import numpy as np
+
+    jax, nemos = modules
+    jax.config.update("jax_enable_x64", True)
+    y = np.asarray(counts, dtype=float)
+    n_neurons, width = y.shape[1], round(WINDOW / bin_size)
+    basis = nemos.basis.RaisedCosineLogConv(N_BASIS, window_size=width)
+    X = np.asarray(basis.compute_features(y))
+    X, target = X[width:], y[width:]
+
+    def fitted(rows, strength):
+        model = nemos.glm.PopulationGLM(
+            observation_model="Poisson", inverse_link_function=jax.numpy.exp, regularizer="Ridge",
+            regularizer_strength=strength, solver_name="LBFGS", solver_kwargs={"maxiter": n_iter},
+        )  # fmt: skip
+        return model.fit(X[rows], target[rows])
+
+    split = len(X) * 4 // 5
+    test = slice(split, None)
+
+    def gain(strength):
+        rate = np.maximum(np.asarray(fitted(slice(0, split), strength).predict(X[test])), 1e-9)
+        constant = np.maximum(target[:split].mean(axis=0), 1e-9)
+        return float(np.sum(target[test] * np.log(rate / constant) - rate + constant))
+
+    gains = {strength: gain(strength) for strength in strengths}
+    best = max(gains, key=gains.get)
+    model = fitted(slice(None), best)
+    coupling = np.asarray(model.coef_).reshape(n_neurons, N_BASIS, n_neurons).transpose(2, 0, 1)
+    n_bins = round(seconds / bin_size)
+    _, simulated = nemos.simulation.simulate_recurrent(
+        coupling_coef=coupling, feedforward_coef=np.zeros((n_neurons, 1)), intercepts=np.asarray(model.intercept_),
+        random_key=jax.random.key(seed), feedforward_input=np.zeros((n_bins, n_neurons, 1)),
+        coupling_basis_matrix=np.asarray(basis.kernel_), init_y=y[-width:], inverse_link_function=jax.numpy.exp,
+    )  # fmt: skip
+    return {
+        "version": f"nemos {importlib.metadata.version('nemos')}",
+        "bin_size": bin_size,
+        "simulated": np.asarray(simulated) / bin_size,
+        "held_out_gain": gains[best],  # nats over constant rates, in the last fifth
+        "strength": best,
+    }

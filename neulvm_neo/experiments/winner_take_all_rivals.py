@@ -1,0 +1,167 @@
+"""What one would use instead of neuLVM on the winner-take-all network: the models, and how they are asked.
+
+Every rival is fitted by its own library (a script in `peers`), in a process of its own and in an environment that need
+not be ours. What installs them::
+
+    python -m venv rivals && rivals/bin/pip install dynamax nemos          # PLDS, Poisson HMM, GLM
+    python -m venv rivals-ssm                                              # SLDS: its git repository, older libraries
+    rivals-ssm/bin/pip install "numpy==1.26.*" "cython>=3" scipy matplotlib scikit-learn tqdm seaborn numba autograd \
+        setuptools wheel
+    git clone https://github.com/lindermanlab/ssm && rivals-ssm/bin/pip install --no-build-isolation ./ssm
+
+and then ``--peer-python dynamax=rivals/bin/python``, ``nemos=…`` and ``ssm=rivals-ssm/bin/python``. GPFA comes with
+Elephant, which is installed with this package.
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import processes
+
+
+class Rival(NamedTuple):
+    """A model, the library that fits it, the script in `peers`, and what the script is told in full and quick runs."""
+
+    title: str
+    library: str
+    script: str
+    settings: dict
+    quick: dict
+
+
+RIVALS = {
+    "plds": Rival("PLDS", "dynamax", "dynamax_plds", {"n_latents": 3, "n_steps": 200}, {"n_latents": 3, "n_steps": 40}),
+    "slds": Rival(
+        "SLDS", "ssm", "ssm_slds",
+        {"method": "bbvi", "merge": 10, "n_states": 3, "n_latents": 3, "n_iter": 1000},
+        {"method": "bbvi", "merge": 10, "n_states": 3, "n_latents": 3, "n_iter": 100},
+    ),
+    "slds_laplace": Rival(
+        "SLDS, Laplace EM", "ssm", "ssm_slds",
+        {"method": "laplace_em", "merge": 10, "n_states": 3, "n_latents": 3, "n_iter": 50},
+        {"method": "laplace_em", "merge": 10, "n_states": 3, "n_latents": 3, "n_iter": 20},
+    ),
+    "hmm": Rival(
+        "Poisson HMM", "dynamax", "dynamax_hmm",
+        {"merge": 5, "n_states": [2, 3], "n_starts": 5, "n_iter": 50},
+        {"merge": 5, "n_states": [2], "n_starts": 3, "n_iter": 20},
+    ),
+    "gpfa": Rival(
+        "GPFA", "elephant", "elephant_gpfa",
+        {"merge": 5, "n_latents": 3, "n_iter": 100}, {"merge": 5, "n_latents": 3, "n_iter": 30},
+    ),
+    "glm": Rival(
+        "GLM", "nemos", "nemos_glm",
+        {"strengths": [1e-4, 1e-3, 1e-2], "n_iter": 500}, {"strengths": [1e-2], "n_iter": 100},
+    ),
+}  # fmt: skip
+LIBRARIES = tuple(dict.fromkeys(rival.library for rival in RIVALS.values()))
+
+
+class Answer(NamedTuple):
+    """What a rival found: activities in Hz of the two excitatory populations.
+
+    Parameters
+    ----------
+    inferred : numpy.ndarray, shape (n_bins, 2), or None
+        The affine transformation of its latents that comes closest to the true activity; None for a GLM.
+    simulated : numpy.ndarray, shape (n_simulated, 2)
+        Rates of the recorded neurons of each population in a free simulation, on average.
+    bin_size : float, s
+        Of the simulation.
+    details : dict
+        What else it tells.
+    """
+
+    inferred: np.ndarray | None
+    simulated: np.ndarray
+    bin_size: float
+    details: dict
+
+
+class NoAnswerError(Exception):
+    """Why a rival has found nothing; `missing` where it is not installed."""
+
+    def __init__(self, words, missing):
+        super().__init__(words)
+        self.missing = missing
+
+
+def ask(name, counts, activity, labels, *, bin_size, seconds, seed, python=None, settings=None):
+    """Fit a rival to one trial and let it run freely.
+
+    Parameters
+    ----------
+    name : str
+        From `RIVALS`.
+    counts : numpy.ndarray, shape (n_bins, n_neurons)
+    activity : numpy.ndarray, shape (n_bins, 2), Hz
+        The true one, which chooses the linear transformation.
+    labels : numpy.ndarray of int, shape (n_neurons,)
+        Populations of the neurons; 0 and 1 are the excitatory ones.
+    bin_size : float, s
+    seconds : float
+        Of the free simulation.
+    seed : int
+    python : str, optional
+        Interpreter that has the library; default this one.
+    settings : dict, optional
+        Of the script; default the full ones.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    NoAnswerError
+        If the library is not there, or the fit fails.
+    """
+    rival = RIVALS[name]
+    problem = {
+        "script": rival.script, "counts": np.asarray(counts, dtype=int).tolist(), "bin_size": bin_size,
+        "seconds": seconds, "seed": int(seed), **(rival.settings if settings is None else settings),
+    }  # fmt: skip
+    script = Path(__file__).parent / "peers" / "rival.py"
+    outcome = processes.start([python or sys.executable, "-W", "ignore", str(script)], problem)
+    if outcome.trouble:
+        raise NoAnswerError(outcome.trouble, outcome.missing)
+    found = dict(outcome.result)
+    latents, simulated = found.pop("latents", None), np.array(found.pop("simulated"))
+    simulated = np.stack([simulated[:, labels == k].mean(axis=1) for k in range(2)], axis=1)
+    width = found.pop("bin_size")
+    if not np.all(np.isfinite(simulated)):
+        found["diverged"] = True
+        simulated = np.nan_to_num(simulated, nan=0.0, posinf=1e9)
+    inferred = None
+    if latents is not None:
+        held = np.repeat(np.array(latents), round(width / bin_size), axis=0)
+        # bins that do not fill one of the model's are taken for the last one
+        held = np.pad(held, ((0, max(len(activity) - len(held), 0)), (0, 0)), mode="edge")[: len(activity)]
+        inferred = best_linear(held, activity)
+    return Answer(inferred, simulated, width, found)
+
+
+def best_linear(latents, activity):
+    """The affine transformation of latents with the smallest mean squared error (the paper's way to compare them).
+
+    Parameters
+    ----------
+    latents : numpy.ndarray, shape (n_bins, n_latents)
+    activity : numpy.ndarray, shape (n_bins, n_populations)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_bins, n_populations)
+
+    Examples
+    --------
+    >>> x = np.array([[0.0], [1.0], [2.0]])
+    >>> best_linear(x, 3 * x + 1).ravel().round(6).tolist()
+    [1.0, 4.0, 7.0]
+    """
+    design = np.column_stack([latents, np.ones(len(latents))])
+    return design @ np.linalg.lstsq(design, activity, rcond=None)[0]
