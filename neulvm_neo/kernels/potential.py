@@ -92,10 +92,10 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
         g_leak, g_u_rest = 0.0, 0.0
         for t in range(T):
             g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
-            g_external = g_end * (1.0 - leak) + g_at_release * (1.0 - kept)
             g_leak += (g_end + g_at_release * kept_slope) * (H[k, t] - u_rest - stimulus[k, t])
-            g_u_rest += g_external
-            g_stimulus[k, t] += g_external
+            g_u_rest += g_end * (1.0 - leak) + g_at_release * (1.0 - kept)
+        for t in range(T):
+            g_stimulus[k, t] += g_H[k, t + 1] * (1.0 - leak) + g_release[k, n_history + t] * (1.0 - kept)
         g_step.leak[k] += g_leak
         g_step.u_rest[k] += g_u_rest
     # Of one source: its activity, in the bin before first, and the gradients of that and of its filtered activity at
@@ -109,12 +109,15 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
         g_current[:], g_kept[:] = 0.0, 0.0
         for k in range(K):
             J, by_current, by_release = step.J[k, b], step.by_current[k, b], step.release_by_current[k, b]
+            for t in range(T):
+                g_current[t] += g_drive[k, t + 1] * J
+            for t in range(T):
+                g_kept[t] += g_H[k, t + 1] * by_current + g_release[k, n_history + t] * by_release
+            # sums in a loop that stores nothing: else their order, and so their last bits, may depend on the addresses
             of_J, of_current, of_before, of_now = 0.0, 0.0, 0.0, 0.0
             of_release, of_release_before, of_release_now = 0.0, 0.0, 0.0
             for t in range(T):
                 g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
-                g_current[t] += g_drive[k, t + 1] * J
-                g_kept[t] += g_end * by_current + g_at_release * by_release
                 of_J += g_drive[k, t + 1] * current[b, t + 1]
                 of_current += g_end * current[b, t]
                 of_before += g_end * activity[t]
