@@ -47,7 +47,7 @@ CERTAINTY = 1.0 - 1e-9
 FORGOTTEN = 45.0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def decay_since_release(k, c):
     """γ^(age - origin) for ages r + 1, r + 2, … until the reset is forgotten, and its derivative by γ."""
     leak = c[k, LEAK]
@@ -117,7 +117,7 @@ def _first_to_look_at(spikes, start):
     return max(np.searchsorted(spikes, start) - 1, 0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _missing_potential(k, spikes, n_bins, n_history, start, stop, release, decay, c, G, g_x):
     """Fill G, what a neuron's potential lacks of H at the end of the bins, and g_x: -1 where `_hazards` is right, or 0.
 
@@ -144,7 +144,7 @@ def _missing_potential(k, spikes, n_bins, n_history, start, stop, release, decay
             G[first - start + j] = decay[first - released + 1 + j] * at_release
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _missing_potential_gradient(
     k, spikes, n_bins, n_history, start, stop, release, decay, decay_slope, c, g_G, g_release, g_c
 ):
@@ -168,7 +168,7 @@ def _missing_potential_gradient(
     g_c[k, LEAK] += g_leak
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _hazards(k, count, edges, G, c, g_x, x_start, x_end, x):
     """Fill x of every bin for a neuron that lacks G, and its parts; returns the log p of silence where g_x is -1."""
     curvature, per_leak, w0, w1 = c[k, CURVATURE], 1.0 / c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END]
@@ -186,7 +186,7 @@ def _hazards(k, count, edges, G, c, g_x, x_start, x_end, x):
     return silence
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _hazards_gradient(k, count, edges, G, c, g_x, x_start, x_end, g_edges, g_c):
     """Adjoint of `_hazards`: adds to g_edges and g_c; G becomes its gradient."""
     curvature, leak, w0, w1 = c[k, CURVATURE], c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END]
@@ -216,7 +216,7 @@ def _hazards_gradient(k, count, edges, G, c, g_x, x_start, x_end, g_edges, g_c):
     g_c[k, LEAK] -= g_per_leak * per_leak * per_leak
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _around_spikes(
     k, spikes, n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope, c, x, g_x,
     with_gradient, g_edges, g_release, g_h_unseen, g_c,
