@@ -68,8 +68,8 @@ class Size(NamedTuple):
 
 FULL = Size()
 QUICK = Size(
-    session=20.0, trial=5.0, n_trials=1, n_init=2, n_truth=3, settings={"max_iter": 5, "n_particles": 40},
-    paper_settings={"max_iter": 1}, long_glm=False, quick=True,
+    session=20.0, trial=4.0, n_trials=1, n_init=1, n_truth=3, settings={"max_iter": 4, "n_particles": 40},
+    paper_settings={"max_iter": 1, "n_particles": 40}, long_glm=False, quick=True,
 )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def run(
         populations in bins of 4 ms; of rivals with latents after the best linear transformation), ``r_linear_mean`` and
         ``r_linear_std`` (after it for all), ``switches_mean`` and ``switches_std`` per 100 s of free simulation,
         ``undecided_mean`` (share of windows in which neither population leads), ``n``, and for rivals that gave nothing
-        ``missing``, the reason. ``truth_switches_mean``, ``truth_switches_std``, ``truth_undecided_mean`` of the
+        ``missing`` (not installed) or ``failed``, the reason. ``truth_switches_mean``, ``truth_switches_std``, ``truth_undecided_mean`` of the
         spiking network. ``trials``: the same one by one, with the fitted values of neuLVM. ``example``: what is drawn.
     """
     size = size or (QUICK if quick else FULL)
@@ -131,7 +131,7 @@ def run(
         "truth_undecided_mean": float(np.mean([t["undecided"] for t in truth])),
         "truth_switches": [t["switches"] for t in truth],
         "trials": [],
-        "example": _example(trials[0], truth[0]["shown"]),
+        "example": _example(trials, truth[0]["shown"]),
         "published": PUBLISHED,
         "protocol": _protocol(size),
         "failures": [],
@@ -313,9 +313,12 @@ def _coarse(activity, bin_size):
     return {"bin_size": merge * bin_size, "activity": np.round(mean, 1)}
 
 
-def _example(trial, free):
+def _example(trials, free):
+    """What is drawn: the first trial with a switch, if there is one."""
+    trial = next((trial for trial in trials if count_switches(trial.activity, _DT)), trials[0])
     times = [((np.flatnonzero(n) + 0.5) * _DT).round(4) for n in trial.counts.T]
     return {
+        "trial": trial.index,
         "duration": len(trial.counts) * _DT,
         "spikes": times,
         "labels": trial.labels,
@@ -324,10 +327,10 @@ def _example(trial, free):
 
 
 def _add(found, index, trials, records):
-    """Put records in their places; activities are kept of the first trial only."""
+    """Put records in their places; activities are kept of the example only."""
     for name, record in records.items():
         shown = {what: record.pop(what) for what in ("inferred", "shown") if what in record}
-        if index == 0 or name == LONG_GLM:
+        if index == found["example"]["trial"] or name == LONG_GLM:
             found["example"]["models"][name] = shown | {what: record[what] for what in ("r",) if what in record}
         for kind in ("missing", "failed"):
             if kind in record:
@@ -362,9 +365,8 @@ def _models(found):
             values = values[np.isfinite(values)]
             row[f"{what}_mean"] = float(values.mean()) if len(values) else None
             row[f"{what}_std"] = float(values.std()) if len(values) else None
-        absent = [r.get("missing") or r.get("failed") for r in records if "missing" in r or "failed" in r]
-        if absent and not row["n"]:
-            row["missing"] = absent[0]
+        if not row["n"]:
+            row |= {kind: records[0][kind] for kind in ("missing", "failed") if kind in records[0]}
         models[name] = row
     return models
 
@@ -383,7 +385,7 @@ def _protocol(size):
     settings = {name: rival.quick if size.quick else rival.settings for name, rival in RIVALS.items()}
     n = "one trial" if size.n_trials == 1 else f"{size.n_trials} trials"
     quick = (
-        f"A quick run: {n} of {size.trial:g} s, {size.n_init} starts with few iterations, short fits of the rivals, no "
+        f"A quick run: {n} of {size.trial:g} s, few starts and iterations, short fits of the rivals, no "
         "GLM of the whole session. It shows that all runs, no more."
     )
     return {
@@ -421,10 +423,10 @@ def _protocol(size):
         "r": "Pearson correlation over both excitatory populations in bins of 4 ms; latents of rivals after the best "
         "affine transformation to the true activity (values in wider bins are held), neuLVM and smoothing as they are; "
         "r_linear: after it for all. A GLM has no hidden activity",
-        "switches": "per 100 s of free simulation: rates in windows of 100 ms, a switch when E1 - E2 goes from beyond +5 "
-        "to beyond -5 Hz or back. Of rivals: rates of the recorded neurons, averaged by population. The paper does not "
-        "describe its detector; where it says not visible (PLDS, GLM), this one may count fluctuations: see undecided, "
-        "the share of windows in which neither population leads",
+        "switches": "per 100 s of free simulation: rates in windows of 100 ms, a switch when E1 - E2 goes from beyond "
+        "+5 to beyond -5 Hz or back. Of rivals: rates of the recorded neurons, averaged by population. The paper does "
+        "not describe its detector; where it says not visible (PLDS, GLM), this one may count fluctuations: see "
+        "undecided, the share of windows in which neither population leads",
     }  # fmt: skip
 
 
