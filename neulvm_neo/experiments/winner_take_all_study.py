@@ -112,8 +112,9 @@ def run(
         populations in bins of 4 ms; of rivals with latents after the best linear transformation), ``r_linear_mean`` and
         ``r_linear_std`` (after it for all), ``switches_mean`` and ``switches_std`` per 100 s of free simulation,
         ``undecided_mean`` (share of windows in which neither population leads), ``n``, and for rivals that gave nothing
-        ``missing`` (not installed) or ``failed``, the reason. ``truth_switches_mean``, ``truth_switches_std``, ``truth_undecided_mean`` of the
-        spiking network. ``trials``: the same one by one, with the fitted values of neuLVM. ``example``: what is drawn.
+        ``missing`` (not installed) or ``failed``, the reason. ``truth_switches_mean``, ``truth_switches_std``,
+        ``truth_undecided_mean`` of the spiking network. ``trials``: the same one by one, with the fitted values of
+        neuLVM. ``example``: what is drawn.
     """
     size = size or (QUICK if quick else FULL)
     pythons = peer_pythons or {}
