@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_result_with_two_jobs(found):
         assert again["models"][name] == result["models"][name]
 
 
-def test_a_rival_that_is_not_installed_has_a_row_that_says_so(tmp_path, found):
+def test_a_rival_that_is_not_installed_has_a_row_that_says_so(tmp_path):
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'ssm'\" >&2\nexit 1\n")
     program.chmod(0o755)

@@ -29,7 +29,7 @@ SHOWN_BIN, SHOWN_FREE = 0.02, 20.0  # s: bins of what is drawn, and how much of 
 LONG_GLM, LONG_FREE = "glm_500s", 5  # the GLM that sees the whole session, and its free simulations
 N_NEURONS = 9
 _DT = float(BIN_SIZE.rescale(pq.s))
-# In the order of the table. What the paper's row of a model is called, if it has one, stands in `PUBLISHED`.
+# In the order of the table.
 TITLES = {
     "neulvm": "neuLVM",
     "neulvm_paper": "neuLVM as published, best joint likelihood",
@@ -68,7 +68,7 @@ class Size(NamedTuple):
 
 FULL = Size()
 QUICK = Size(
-    session=20.0, trial=4.0, n_trials=1, n_init=1, n_truth=3, settings={"max_iter": 4, "n_particles": 40},
+    session=60.0, trial=4.0, n_trials=1, n_init=1, n_truth=3, settings={"max_iter": 4, "n_particles": 40},
     paper_settings={"max_iter": 1, "n_particles": 40}, long_glm=False, quick=True,
 )  # fmt: skip
 
@@ -153,10 +153,14 @@ def run(
 
 
 def _cut(session, size, seed, seeds):
-    """Trials that do not overlap, drawn at random."""
+    """Trials that do not overlap, drawn at random; for a quick run first those with a switch, as few have one."""
     length = round(size.trial / session.bin_size)
     n = len(session.counts) // length
-    chosen = np.random.default_rng(seed).permutation(n)[: size.n_trials]
+    stretches = np.split(session.activity[: n * length], n)
+    order = np.random.default_rng(seed).permutation(n)
+    if size.quick:
+        order = sorted(order, key=lambda place: count_switches(stretches[place], session.bin_size) == 0)
+    chosen = order[: size.n_trials]
     if len(chosen) < size.n_trials:
         raise ValueError(f"a session of {size.session} s has {n} trials of {size.trial} s; {size.n_trials} were asked.")
     trials = []
@@ -396,7 +400,9 @@ def _protocol(size):
         "session_s": size.session,
         "trial_s": size.trial,
         "n_trials": size.n_trials,
-        "trials": "drawn at random from the session, without overlap; every model is fitted to each by itself",
+        "trials": "drawn at random from the session, without overlap"
+        + ", those with a switch first" * size.quick
+        + "; every model is fitted to each by itself",
         "neurons": "9, 3 of each population; their populations are given",
         "bin_ms": 1e3 * _DT,
         "n_starts": size.n_init,
