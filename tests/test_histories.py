@@ -7,6 +7,7 @@ from neulvm_neo import discretization
 from neulvm_neo.experiments.circuits import single_population, winner_take_all
 from neulvm_neo.inference import histories
 from neulvm_neo.kernels import mesoscopic
+from neulvm_neo.likelihood import Observation
 from neulvm_neo.parameters import parameters_of
 
 
@@ -62,3 +63,20 @@ def test_the_same_seed_gives_the_same_histories():
     first, second = (settle(winner_take_all(), 0.004, "second-order", [18, 6, 24])[3] for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_half_of_the_histories_have_the_rate_with_which_the_trial_begins():
+    counts = np.zeros((1000, 2))
+    counts[[3, 40, 70], [0, 1, 0]] = 1.0  # 3 spikes in 2 neurons · 0.1 s
+    counts[200:, 0] = 1.0
+    observation = Observation.from_counts(counts, np.zeros(2, dtype=int), 2, np.ones(2))
+    rates = np.array([[20.0, 7.0]])
+    opening = histories.opening(observation, rates, 0.001)
+    assert opening.n_spikes.tolist() == [3.0, 0.0] and np.allclose(opening.exposure, [0.2, 0.0])
+    drawn = histories.draw(np.random.default_rng(0), rates, 20_000, 0.001, clusters=False, opening=opening)
+    own = drawn.rate[:, 0] != 20.0
+    assert abs(own.mean() - histories.AS_IT_BEGINS) < 0.02
+    # a Gamma distribution with shape 3.5 and rate 0.2 s
+    assert abs(drawn.rate[own, 0].mean() - 17.5) < 0.3
+    assert abs(drawn.rate[own, 0].std() - 3.5**0.5 / 0.2) < 0.3
+    assert np.all(drawn.rate[:, 1] == 7.0)  # nothing was recorded of the other

@@ -66,7 +66,7 @@ def _raster(axes, example):
     axes.set_title("recorded spikes of one trial", loc="left", fontsize="small", pad=2)
     axes.tick_params(labelbottom=False)
     axes.set_xlabel("")
-    axes.set_ylabel("neurons", fontsize="small")
+    axes.set_ylabel("")
     return axes
 
 
@@ -131,20 +131,16 @@ def _cells(result):
     paper = published["models"] | {"truth": _of_network(published)}
     cells = [header]
     for name, row in rows.items():
-        if "missing" in row:
-            cells.append([row["title"], _reason(row["missing"]), "", "", "", ""])
+        if "missing" in row or "failed" in row:
+            cells.append([row["title"], "not installed" if "missing" in row else "failed", "", "", "", ""])
             continue
-        theirs = paper.get(name, {})
+        theirs = paper.get({"neulvm_paper": "neulvm"}.get(name, name), {})
         seen = "not visible" if name in published["not_visible"] else _pair(theirs, "switches", 1)
         undecided = _number(row.get("undecided_mean"), 2)
         cells.append(
             [row["title"], _pair(row, "r", 2), _pair(theirs, "r", 2), _pair(row, "switches", 1), seen, undecided]
         )
     return cells
-
-
-def _reason(words):
-    return "not installed" if "cannot be imported" in words else "failed"
 
 
 def _of_network(result):
@@ -199,7 +195,9 @@ def _misses(result):
 
 def _pair(row, what, digits):
     mean, std = row.get(f"{what}_mean"), row.get(f"{what}_std")
-    return "-" if mean is None else f"{mean:.{digits}f} ± {std:.{digits}f}"
+    if mean is None or row.get("n") == 1:
+        return _number(mean, digits)
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def _number(value, digits):

@@ -33,7 +33,7 @@ class Rival(NamedTuple):
 
 
 RIVALS = {
-    "plds": Rival("PLDS", "dynamax", "dynamax_plds", {"n_latents": 3, "n_steps": 200}, {"n_latents": 3, "n_steps": 40}),
+    "plds": Rival("PLDS", "dynamax", "dynamax_plds", {"n_latents": 3, "n_steps": 200}, {"n_latents": 3, "n_steps": 25}),
     "slds": Rival(
         "SLDS", "ssm", "ssm_slds",
         {"method": "bbvi", "merge": 10, "n_states": 3, "n_latents": 3, "n_iter": 1000},

@@ -29,7 +29,7 @@ SHOWN_BIN, SHOWN_FREE = 0.02, 20.0  # s: bins of what is drawn, and how much of 
 LONG_GLM, LONG_FREE = "glm_500s", 5  # the GLM that sees the whole session, and its free simulations
 N_NEURONS = 9
 _DT = float(BIN_SIZE.rescale(pq.s))
-# In the order of the table. What the paper's row of a model is called, if it has one, stands in `PUBLISHED`.
+# In the order of the table.
 TITLES = {
     "neulvm": "neuLVM",
     "neulvm_paper": "neuLVM as published, best joint likelihood",
@@ -68,8 +68,8 @@ class Size(NamedTuple):
 
 FULL = Size()
 QUICK = Size(
-    session=20.0, trial=5.0, n_trials=1, n_init=2, n_truth=3, settings={"max_iter": 5, "n_particles": 40},
-    paper_settings={"max_iter": 1}, long_glm=False, quick=True,
+    session=60.0, trial=4.0, n_trials=1, n_init=1, n_truth=3, settings={"max_iter": 4, "n_particles": 40},
+    paper_settings={"max_iter": 1, "n_particles": 40}, long_glm=False, quick=True,
 )  # fmt: skip
 
 
@@ -112,8 +112,9 @@ def run(
         populations in bins of 4 ms; of rivals with latents after the best linear transformation), ``r_linear_mean`` and
         ``r_linear_std`` (after it for all), ``switches_mean`` and ``switches_std`` per 100 s of free simulation,
         ``undecided_mean`` (share of windows in which neither population leads), ``n``, and for rivals that gave nothing
-        ``missing``, the reason. ``truth_switches_mean``, ``truth_switches_std``, ``truth_undecided_mean`` of the
-        spiking network. ``trials``: the same one by one, with the fitted values of neuLVM. ``example``: what is drawn.
+        ``missing`` (not installed) or ``failed``, the reason. ``truth_switches_mean``, ``truth_switches_std``,
+        ``truth_undecided_mean`` of the spiking network. ``trials``: the same one by one, with the fitted values of
+        neuLVM. ``example``: what is drawn.
     """
     size = size or (QUICK if quick else FULL)
     pythons = peer_pythons or {}
@@ -131,7 +132,7 @@ def run(
         "truth_undecided_mean": float(np.mean([t["undecided"] for t in truth])),
         "truth_switches": [t["switches"] for t in truth],
         "trials": [],
-        "example": _example(trials[0], truth[0]["shown"]),
+        "example": _example(trials, truth[0]["shown"]),
         "published": PUBLISHED,
         "protocol": _protocol(size),
         "failures": [],
@@ -152,10 +153,14 @@ def run(
 
 
 def _cut(session, size, seed, seeds):
-    """Trials that do not overlap, drawn at random."""
+    """Trials that do not overlap, drawn at random; for a quick run first those with a switch, as few have one."""
     length = round(size.trial / session.bin_size)
     n = len(session.counts) // length
-    chosen = np.random.default_rng(seed).permutation(n)[: size.n_trials]
+    stretches = np.split(session.activity[: n * length], n)
+    order = np.random.default_rng(seed).permutation(n)
+    if size.quick:
+        order = sorted(order, key=lambda place: count_switches(stretches[place], session.bin_size) == 0)
+    chosen = order[: size.n_trials]
     if len(chosen) < size.n_trials:
         raise ValueError(f"a session of {size.session} s has {n} trials of {size.trial} s; {size.n_trials} were asked.")
     trials = []
@@ -313,9 +318,12 @@ def _coarse(activity, bin_size):
     return {"bin_size": merge * bin_size, "activity": np.round(mean, 1)}
 
 
-def _example(trial, free):
+def _example(trials, free):
+    """What is drawn: the first trial with a switch, if there is one."""
+    trial = next((trial for trial in trials if count_switches(trial.activity, _DT)), trials[0])
     times = [((np.flatnonzero(n) + 0.5) * _DT).round(4) for n in trial.counts.T]
     return {
+        "trial": trial.index,
         "duration": len(trial.counts) * _DT,
         "spikes": times,
         "labels": trial.labels,
@@ -324,10 +332,10 @@ def _example(trial, free):
 
 
 def _add(found, index, trials, records):
-    """Put records in their places; activities are kept of the first trial only."""
+    """Put records in their places; activities are kept of the example only."""
     for name, record in records.items():
         shown = {what: record.pop(what) for what in ("inferred", "shown") if what in record}
-        if index == 0 or name == LONG_GLM:
+        if index == found["example"]["trial"] or name == LONG_GLM:
             found["example"]["models"][name] = shown | {what: record[what] for what in ("r",) if what in record}
         for kind in ("missing", "failed"):
             if kind in record:
@@ -362,9 +370,8 @@ def _models(found):
             values = values[np.isfinite(values)]
             row[f"{what}_mean"] = float(values.mean()) if len(values) else None
             row[f"{what}_std"] = float(values.std()) if len(values) else None
-        absent = [r.get("missing") or r.get("failed") for r in records if "missing" in r or "failed" in r]
-        if absent and not row["n"]:
-            row["missing"] = absent[0]
+        if not row["n"]:
+            row |= {kind: records[0][kind] for kind in ("missing", "failed") if kind in records[0]}
         models[name] = row
     return models
 
@@ -383,7 +390,7 @@ def _protocol(size):
     settings = {name: rival.quick if size.quick else rival.settings for name, rival in RIVALS.items()}
     n = "one trial" if size.n_trials == 1 else f"{size.n_trials} trials"
     quick = (
-        f"A quick run: {n} of {size.trial:g} s, {size.n_init} starts with few iterations, short fits of the rivals, no "
+        f"A quick run: {n} of {size.trial:g} s, few starts and iterations, short fits of the rivals, no "
         "GLM of the whole session. It shows that all runs, no more."
     )
     return {
@@ -393,7 +400,9 @@ def _protocol(size):
         "session_s": size.session,
         "trial_s": size.trial,
         "n_trials": size.n_trials,
-        "trials": "drawn at random from the session, without overlap; every model is fitted to each by itself",
+        "trials": "drawn at random from the session, without overlap"
+        + ", those with a switch first" * size.quick
+        + "; every model is fitted to each by itself",
         "neurons": "9, 3 of each population; their populations are given",
         "bin_ms": 1e3 * _DT,
         "n_starts": size.n_init,
@@ -421,10 +430,10 @@ def _protocol(size):
         "r": "Pearson correlation over both excitatory populations in bins of 4 ms; latents of rivals after the best "
         "affine transformation to the true activity (values in wider bins are held), neuLVM and smoothing as they are; "
         "r_linear: after it for all. A GLM has no hidden activity",
-        "switches": "per 100 s of free simulation: rates in windows of 100 ms, a switch when E1 - E2 goes from beyond +5 "
-        "to beyond -5 Hz or back. Of rivals: rates of the recorded neurons, averaged by population. The paper does not "
-        "describe its detector; where it says not visible (PLDS, GLM), this one may count fluctuations: see undecided, "
-        "the share of windows in which neither population leads",
+        "switches": "per 100 s of free simulation: rates in windows of 100 ms, a switch when E1 - E2 goes from beyond "
+        "+5 to beyond -5 Hz or back. Of rivals: rates of the recorded neurons, averaged by population. The paper does "
+        "not describe its detector; where it says not visible (PLDS, GLM), this one may count fluctuations: see "
+        "undecided, the share of windows in which neither population leads",
     }  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 A model with memory needs the activity before the first bin, which nobody recorded. In an asynchronous network a
 constant activity does. But populations may also fire in clusters, each neuron once per period and in step with a part
 of the others, and then the phases decide everything that follows for a while. So a history is drawn at random: the
-rates are those of the recording at a random moment; with the probability `ASYNCHRONOUS` all populations are
-asynchronous, otherwise each has 1 to `MOST_CLUSTERS` clusters of random sizes and phases, as wide as the model's
-neurons are imprecise.
+rates are those of the recording at a random moment, or, with the probability `AS_IT_BEGINS`, those with which this very
+trial begins, as far as so few spikes tell (a trial may start in a state that does not come again); with the probability
+`ASYNCHRONOUS` all populations are asynchronous, otherwise each has 1 to `MOST_CLUSTERS` clusters of random sizes and
+phases, as wide as the model's neurons are imprecise.
 
 The potential before the trial is the one at which neurons of the model fire at those rates. So a history agrees with
 itself whatever the couplings are, and what these say shows from the first bin on.
@@ -19,12 +20,21 @@ from .. import discretization
 from ..kernels import histories as kernel
 from ..kernels import mesoscopic
 
+# The beginning of a trial lasts so many mean intervals between spikes of a neuron.
+AS_IT_BEGINS, BEGINNING = 0.5, 2.0
 ASYNCHRONOUS = 1.0 / 3.0
 MOST_CLUSTERS = 6
 # Clusters: log standard deviation of the rate about that of the recording; range of their width relative to the
 # standard deviation of a neuron's intervals; jitter of their phases relative to their distance; concentration of the
 # Dirichlet distribution of their sizes.
 RATE_SPREAD, WIDTHS, PHASE_JITTER, SIZE_CONCENTRATION = 0.25, (0.3, 1.5), 0.1, 20.0
+
+
+class Opening(NamedTuple):
+    """What the beginning of a trial shows: spikes of recorded neurons, and their time together, by population."""
+
+    n_spikes: np.ndarray  # (K,)
+    exposure: np.ndarray  # (K,) s; 0 where nobody was recorded
 
 
 class Histories(NamedTuple):
@@ -57,7 +67,26 @@ class Starts(NamedTuple):
     windows: np.ndarray
 
 
-def draw(rng, rates, n_histories, bin_size, clusters=True):
+def opening(observation, rates, bin_size):
+    """The `Opening` of a trial.
+
+    Parameters
+    ----------
+    observation : likelihood.Observation
+    rates : numpy.ndarray, shape (·, K), Hz
+        Activities of the recording.
+    bin_size : float, s
+    """
+    K, labels = rates.shape[1], np.asarray(observation.labels, dtype=np.int64)
+    n_bins = np.ceil(BEGINNING / (np.maximum(rates.mean(axis=0), 1e-6) * bin_size))
+    n_bins = np.minimum(n_bins, observation.n_bins)
+    n_spikes = [np.count_nonzero(times < n_bins[k]) for times, k in zip(observation.spikes, labels, strict=True)]
+    return Opening(
+        np.bincount(labels, weights=n_spikes, minlength=K), np.bincount(labels, minlength=K) * n_bins * bin_size
+    )
+
+
+def draw(rng, rates, n_histories, bin_size, clusters=True, opening=None):
     """Random histories.
 
     Parameters
@@ -70,6 +99,9 @@ def draw(rng, rates, n_histories, bin_size, clusters=True):
     bin_size : float, s
     clusters : bool
         False: asynchronous histories only.
+    opening : Opening, optional
+        Of the trial. `AS_IT_BEGINS` of the histories have rates from the posterior of a Poisson rate given these spikes
+        (Jeffreys' prior), independently for every population.
 
     Returns
     -------
@@ -77,6 +109,10 @@ def draw(rng, rates, n_histories, bin_size, clusters=True):
     """
     rate = np.asarray(rates, dtype=float)[rng.integers(len(rates), size=n_histories)]
     M, K = rate.shape
+    if opening is not None and opening.exposure.any():
+        known = opening.exposure > 0.0
+        own = rng.gamma(opening.n_spikes + 0.5, size=(M, K)) / np.where(known, opening.exposure, 1.0)
+        rate = np.where((rng.random((M, 1)) < AS_IT_BEGINS) & known, own, rate)
     n_clusters = np.zeros((M, K), dtype=np.int64)
     phase, size = np.zeros((M, K, MOST_CLUSTERS)), np.zeros((M, K, MOST_CLUSTERS))
     width = np.ones((M, K))

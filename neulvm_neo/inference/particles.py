@@ -21,8 +21,7 @@ LANES = 32
 # and by 1e-3 to 5e-3 in the worst regime tried (0.8 Hz), less than by chance.
 MEMORY = 5.5
 # Mean intervals between spikes after which hardly anybody is left to be held: the window need not be longer than that
-# where neurons fire faster than their membranes forget (in the clusters of a population with 100 ms membranes, n̄ is
-# then wrong by ...).
+# where neurons fire faster than their membranes forget.
 MEMORY_INTERVALS = 2.5
 # Smoothing lag (s). Longer lags lose again what they gain, because the surviving particles share their ancestors.
 LAG = 0.12
@@ -93,7 +92,8 @@ def particle_filter(
     observation : Observation
         Its `history_rate` is not used; every particle draws its own history.
     histories : numpy.ndarray, shape (M, K), Hz
-        Possible mean activities before the first bin, equally likely a priori; see `histories.draw`.
+        Possible mean activities before the first bin, equally likely a priori, and beside them that with which the
+        trial begins; see `histories.draw`. One is taken for known.
     bin_size : float, s
     rng : numpy.random.Generator
     n_particles : int
@@ -291,7 +291,10 @@ class Run:
         """Draw every particle's history."""
         n_sets = self.co.leak.shape[0]
         set_of = np.zeros(n_particles, dtype=np.int64) if n_sets == 1 else np.arange(n_particles)
-        self.histories = random_histories.draw(self.rng, self.rates, n_particles, self.bin_size, clusters)
+        opening = None  # where one activity is given, it is known
+        if len(self.rates) > 1:
+            opening = random_histories.opening(self.observation, self.rates, self.bin_size)
+        self.histories = random_histories.draw(self.rng, self.rates, n_particles, self.bin_size, clusters, opening)
         starts = random_histories.settle(self.histories, self.co.c, self.co.decay, set_of, self.windows)
         self._make_room(n_particles)
         cloud, rows, length = self.cloud, n_particles * len(self.windows), self.length

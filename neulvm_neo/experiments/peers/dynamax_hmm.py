@@ -31,18 +31,20 @@ def fit(modules, counts, bin_size, seconds, seed, merge=5, n_states=(2, 3), n_st
     found = []
     for K in n_states:
         model = hidden_markov_model.PoissonHMM(K, y.shape[1])
-        p, log_p = _em(jax, np, model, y, K, rng, n_starts, n_iter)
-        log_likelihood = float(model.marginal_log_prob(p, y))
+        p = _em(jax, np, model, y, K, rng, n_starts, n_iter)
+        posterior = jax.jit(model.smoother)(p, y)
+        log_likelihood = float(posterior.marginal_loglik)
         n_values = K * y.shape[1] + K * (K - 1) + K - 1
-        found.append((n_values * math.log(len(y)) - 2 * log_likelihood, K, model, p, log_likelihood))
-    _, K, model, p, log_likelihood = min(found, key=lambda one: one[0])
-    states, _ = model.sample(p, jax.random.key(seed), round(seconds / (merge * bin_size)))
+        found.append((n_values * math.log(len(y)) - 2 * log_likelihood, K, model, p, posterior))
+    _, K, model, p, posterior = min(found, key=lambda one: one[0])
+    n_bins = round(seconds / (merge * bin_size))
+    states, _ = jax.jit(lambda p, key: model.sample(p, key, n_bins))(p, jax.random.key(seed))
     return {
         "version": f"dynamax {importlib.metadata.version('dynamax')}",
-        "latents": np.asarray(model.smoother(p, y).smoothed_probs),
+        "latents": np.asarray(posterior.smoothed_probs),
         "bin_size": merge * bin_size,
         "simulated": np.asarray(p.emissions.rates)[np.asarray(states)] / (merge * bin_size),
-        "log_likelihood": log_likelihood,
+        "log_likelihood": float(posterior.marginal_loglik),
         "n_states": K,
     }
 
@@ -72,4 +74,4 @@ def _em(jax, np, model, y, K, rng, n_starts, n_iter):
     for _ in range(n_iter):
         p, log_p = step(p)
     best = int(np.nanargmax(np.asarray(log_p)))
-    return jax.tree.map(lambda x: x[best], p), float(log_p[best])
+    return jax.tree.map(lambda x: x[best], p)

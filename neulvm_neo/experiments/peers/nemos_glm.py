@@ -46,7 +46,7 @@ def fit(modules, counts, bin_size, seconds, seed, strengths=STRENGTHS, n_iter=50
         constant = np.maximum(target[:split].mean(axis=0), 1e-9)
         return float(np.sum(target[test] * np.log(rate / constant) - rate + constant))
 
-    gains = {strength: gain(strength) for strength in strengths}
+    gains = {strength: gain(strength) for strength in strengths} if len(strengths) > 1 else {strengths[0]: None}
     best = max(gains, key=gains.get)
     model = fitted(slice(None), best)
     coupling = np.asarray(model.coef_).reshape(n_neurons, N_BASIS, n_neurons).transpose(2, 0, 1)
