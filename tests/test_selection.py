@@ -116,7 +116,7 @@ def test_the_study_keeps_its_books(tmp_path):
 
 @pytest.mark.slow
 def test_nine_of_ten_recordings_tell_how_many_populations_there_are(tmp_path):
-    """Ten recordings of 20 s, six neurons per population; seeds from the commit hash; two hours on two cores."""
+    """Ten recordings of 30 s, six neurons per population; seeds from the commit hash; two hours on two cores."""
     with joblib.parallel_config(n_jobs=2):
         found = population_count.study(seeds_of_commit(10), path=tmp_path / "population_count.json")
     print(json.dumps(found, indent=1))
