@@ -10,7 +10,7 @@ import pytest
 from neulvm_neo.experiments import winner_take_all_study as study
 from neulvm_neo.experiments.recovery import simulate_session
 from neulvm_neo.experiments.registry import experiment, plain
-from neulvm_neo.experiments.winner_take_all_rivals import RIVALS, NoAnswerError, ask, best_linear
+from neulvm_neo.experiments.winner_take_all_rivals import RIVALS, Answer, NoAnswerError, ask, best_linear
 
 TINY = study.Size(
     session=4.0, trial=1.0, n_trials=2, n_init=1, n_truth=2, settings={"max_iter": 1, "n_particles": 10},
@@ -122,6 +122,16 @@ def test_a_rival_that_is_not_installed_has_a_row_that_says_so(tmp_path):
     assert any(failure.startswith("SLDS") for failure in result["failures"])
     assert any("SLDS" in line and "not installed" in line for line in study.summary(result))
     study.figure(result)
+
+
+def test_switches_of_a_simulation_that_runs_away_do_not_count(two_states):
+    counts, activity = two_states
+    trial = study._Trial(0, 0.0, counts, activity, LABELS, (1, 2, 3))
+    away = np.exp(np.linspace(0, 20, 500))[:, None] * np.ones(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "ask", lambda *_, **__: Answer(None, away, 0.02, True, {"strength": 1.0}))
+        record = study._rival("glm", trial, TINY, {})
+    assert record["ran_away"] and "switches" not in record and record["strength"] == 1.0
 
 
 def test_the_summary_names_misses_first_and_stands_beside_the_paper(found):

@@ -95,8 +95,8 @@ def _difference(axes, result, rows, titles):
         axes.plot([i - 0.3, i + 0.3], [values.mean()] * 2, color="k", linewidth=1.5)
     axes.set_xticks(range(len(names)), [_short(titles[name]) for name in names], fontsize="x-small")
     axes.set_yscale("symlog", linthresh=10)
-    axes.set_yticks([0, 5, 10, 30, 100], ["0", "5", "10", "30", "100"])
-    axes.set_ylim(bottom=-1)
+    axes.set_yticks([0, 5, 10, 30, 100, 300], ["0", "5", "10", "30", "100", "300"])
+    axes.set_ylim(-1, 400)
     axes.tick_params(labelsize="x-small")
     axes.set_title("switches per 100 s of free simulation (grey: spiking network)", loc="left", fontsize="small", pad=2)
     axes.spines[["top", "right"]].set_visible(False)
@@ -135,11 +135,10 @@ def _cells(result):
             cells.append([row["title"], "not installed" if "missing" in row else "failed", "", "", "", ""])
             continue
         theirs = paper.get({"neulvm_paper": "neulvm"}.get(name, name), {})
+        switches = "runs away" if row.get("n_ran_away") and row["switches_mean"] is None else _pair(row, "switches", 1)
         seen = "not visible" if name in published["not_visible"] else _pair(theirs, "switches", 1)
         undecided = _number(row.get("undecided_mean"), 2)
-        cells.append(
-            [row["title"], _pair(row, "r", 2), _pair(theirs, "r", 2), _pair(row, "switches", 1), seen, undecided]
-        )
+        cells.append([row["title"], _pair(row, "r", 2), _pair(theirs, "r", 2), switches, seen, undecided])
     return cells
 
 

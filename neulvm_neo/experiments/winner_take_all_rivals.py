@@ -58,6 +58,7 @@ RIVALS = {
         {"strengths": [1e-4, 1e-3, 1e-2], "n_iter": 500}, {"strengths": [1e-2], "n_iter": 100},
     ),
 }  # fmt: skip
+RUN_AWAY = 250.0  # Hz, on average over a free simulation
 LIBRARIES = tuple(dict.fromkeys(rival.library for rival in RIVALS.values()))
 
 
@@ -72,6 +73,8 @@ class Answer(NamedTuple):
         Rates of the recorded neurons of each population in a free simulation, on average.
     bin_size : float, s
         Of the simulation.
+    ran_away : bool
+        Whether its rates grew beyond what a neuron with a refractory period of 4 ms can do.
     details : dict
         What else it tells.
     """
@@ -79,6 +82,7 @@ class Answer(NamedTuple):
     inferred: np.ndarray | None
     simulated: np.ndarray
     bin_size: float
+    ran_away: bool
     details: dict
 
 
@@ -133,16 +137,15 @@ def ask(name, counts, activity, labels, *, bin_size, seconds, seed, python=None,
     latents, simulated = found.pop("latents", None), np.array(found.pop("simulated"))
     simulated = np.stack([simulated[:, labels == k].mean(axis=1) for k in range(2)], axis=1)
     width = found.pop("bin_size")
-    if not np.all(np.isfinite(simulated)):
-        found["diverged"] = True
-        simulated = np.nan_to_num(simulated, nan=0.0, posinf=1e9)
+    simulated = np.nan_to_num(simulated, nan=np.inf, posinf=np.inf)
+    ran_away = bool(np.any(simulated.mean(axis=0) > RUN_AWAY))
     inferred = None
     if latents is not None:
         held = np.repeat(np.array(latents), round(width / bin_size), axis=0)
         # bins that do not fill one of the model's are taken for the last one
         held = np.pad(held, ((0, max(len(activity) - len(held), 0)), (0, 0)), mode="edge")[: len(activity)]
         inferred = best_linear(held, activity)
-    return Answer(inferred, simulated, width, found)
+    return Answer(inferred, np.minimum(simulated, 1e9), width, ran_away, found)
 
 
 def best_linear(latents, activity):

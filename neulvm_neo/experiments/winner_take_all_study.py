@@ -95,7 +95,7 @@ def run(
     seed : int
     quick : bool
     n_jobs : int
-        Cores, over trials and models.
+        Cores, over trials and models; a quick run takes two at least.
     say, checkpoint : callable
         See `registry.Experiment`.
     peer_pythons : dict of str, optional
@@ -111,10 +111,10 @@ def run(
         ``models``: by model ``r_mean`` and ``r_std`` (Pearson correlation with the true activity of both excitatory
         populations in bins of 4 ms; of rivals with latents after the best linear transformation), ``r_linear_mean`` and
         ``r_linear_std`` (after it for all), ``switches_mean`` and ``switches_std`` per 100 s of free simulation,
-        ``undecided_mean`` (share of windows in which neither population leads), ``n``, and for rivals that gave nothing
-        ``missing`` (not installed) or ``failed``, the reason. ``truth_switches_mean``, ``truth_switches_std``,
-        ``truth_undecided_mean`` of the spiking network. ``trials``: the same one by one, with the fitted values of
-        neuLVM. ``example``: what is drawn.
+        ``undecided_mean`` (share of windows in which neither population leads), ``n``, ``n_ran_away`` (free simulations
+        without bounds, in which no switches are counted), and for rivals that gave nothing ``missing`` (not installed)
+        or ``failed``, the reason. ``truth_switches_mean``, ``truth_switches_std``, ``truth_undecided_mean`` of the
+        spiking network. ``trials``: the same one by one, with the fitted values of neuLVM. ``example``: what is drawn.
     """
     size = size or (QUICK if quick else FULL)
     pythons = peer_pythons or {}
@@ -141,6 +141,8 @@ def run(
     jobs = [joblib.delayed(_do)(name, trial, size, pythons) for trial in trials for name in asked]
     if size.long_glm and "glm" in asked:
         jobs.append(joblib.delayed(_do)(LONG_GLM, whole, size, pythons))
+    if size.quick and n_jobs in (None, 1):
+        n_jobs = 2
     with warnings.catch_warnings():  # here, because threads share the filters
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status is in the record
         for index, records in tasks.run_one_by_one(jobs, n_jobs):
@@ -280,7 +282,10 @@ def _rival(name, trial, size, pythons):
     record = {} if answer.inferred is None else _compared(answer.inferred, trial.activity)
     parts = [_free(part, answer.bin_size) for part in np.array_split(answer.simulated, n_free)]
     record |= parts[0]
-    if n_free > 1:
+    if answer.ran_away:  # then there are no states to switch between
+        del record["switches"], record["undecided"]
+        record["ran_away"] = True
+    elif n_free > 1:
         record |= {"switches": [part["switches"] for part in parts]}
         record["undecided"] = float(np.mean([part["undecided"] for part in parts]))
     return record | answer.details
@@ -343,6 +348,8 @@ def _add(found, index, trials, records):
                 line = f"{TITLES[name]}{where}: {record[kind]}"
                 if line not in found["failures"]:
                     found["failures"].append(line)
+        if "ran_away" in record:
+            found["failures"].append(f"{TITLES[name]} (trial {index}): its free simulation runs away")
         if "converged" not in record.get("status", "converged"):
             found["failures"].append(f"{TITLES[name]} (trial {index}): {record['status']}")
         if index < 0:
@@ -365,6 +372,7 @@ def _models(found):
         if not records:
             continue
         row = {"title": title, "n": sum("missing" not in r and "failed" not in r for r in records)}
+        row["n_ran_away"] = sum("ran_away" in r for r in records)
         for what in ("r", "r_linear", "switches", "undecided"):
             values = np.array([record.get(what, np.nan) for record in records], dtype=float)
             values = values[np.isfinite(values)]
@@ -383,6 +391,8 @@ def _line(index, name, record):
     parts = [f"r {record['r']:.2f}"] if "r" in record else []
     if "switches" in record:
         parts.append(f"switches per 100 s {np.round(record['switches'], 1)}")
+    if "ran_away" in record:
+        parts.append("its free simulation runs away")
     return f"{where}: {TITLES[name]}: {', '.join(parts)} ({record['seconds']:.0f} s)"
 
 
