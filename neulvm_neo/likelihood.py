@@ -3,6 +3,7 @@
 Sole caller of the adjoint kernels.
 """
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -379,11 +380,11 @@ class _Sweep:
     def backward(self):
         step, B, K = self.step, self.n_history, len(self.windows)
         self.g_step = step._replace(
-            **{name: np.zeros_like(value) for name, value in zip(step._fields, step, strict=True) if _is_real(value)}
+            **{name: np.zeros(value.shape) for name, value in zip(step._fields, step, strict=True) if _is_real(value)}
         )
-        self.g_counts, self.g_decay = np.zeros_like(self.counts), np.zeros_like(self.decay)
-        self.g_drive, self.g_H = np.zeros_like(self.drive), np.zeros_like(self.H)
-        self.g_stimulus = np.zeros_like(self.stimulus)
+        self.g_counts, self.g_decay = np.zeros(self.counts.shape), np.zeros(self.decay.shape)
+        self.g_drive, self.g_H = np.zeros(self.drive.shape), np.zeros(self.H.shape)
+        self.g_stimulus = np.zeros(self.stimulus.shape)
         state = (*np.zeros((3, K, B)), np.zeros((K, 5)), np.zeros(K), np.zeros(K))
         for i in range(len(self.stretches) - 1, -1, -1):
             start, stop = self.stretches[i]
@@ -455,14 +456,14 @@ def _arrays_of(name, *forms):
     Fresh memory of some megabytes costs as much as the sweep: the system hands it out page by page, emptied. Arrays of
     an earlier call are invalid.
     """
-    sizes = [-(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64 for shape, kind in forms]
+    sizes = [-(-math.prod(shape) * np.dtype(kind).itemsize // 64) * 64 for shape, kind in forms]
     memory = getattr(_left_behind, name, None)
     if memory is None or memory.size < sum(sizes):
         memory = np.empty(sum(sizes), dtype=np.uint8)
         setattr(_left_behind, name, memory)
     starts = np.cumsum([0, *sizes])
     return [
-        memory[start : start + int(np.prod(shape)) * np.dtype(kind).itemsize].view(kind).reshape(shape)
+        memory[start : start + math.prod(shape) * np.dtype(kind).itemsize].view(kind).reshape(shape)
         for start, (shape, kind) in zip(starts, forms, strict=False)
     ]
 
