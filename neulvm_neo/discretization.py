@@ -108,7 +108,8 @@ def discretize(parameters, bin_size, scheme="second-order"):
         fraction = release - R
         late = bin_size * (1.0 - psi)
         now = -np.expm1(-late / tau_syn)
-        current, response = _responses(tau_m, tau_syn, _moments(bin_size, psi, fraction, J.ndim - 2))
+        n_axes = max(tau_m.ndim, tau_syn.ndim, J.ndim - 1) - 1
+        current, response = _responses(tau_m, tau_syn, _moments(bin_size, psi, fraction, n_axes))
         by_current, _, release_by_current, _ = J * current[0]
         by_any, by_now, release_by_any, release_by_now = J * response[0]
         instant = (d == 0) / (n_neurons * bin_size)  # Hz per spike of sources that act within the bin

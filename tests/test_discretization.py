@@ -120,3 +120,17 @@ def test_a_bin_too_wide_for_eulers_step_and_an_unknown_scheme_are_refused():
         discretize(p, 0.02, "euler")
     with pytest.raises(ValueError, match="scheme 'heun' is unknown"):
         discretize(p, 0.002, "heun")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["J", "tau_m", "tau_syn", "u_rest", "threshold"])
+def test_many_sets_of_values_have_the_coefficients_of_each_by_itself(name, scheme):
+    given = parameters_of(winner_take_all())
+    value = getattr(given, name)
+    several = np.stack([value, 1.1 * value, 0.9 * value])
+    together = discretize(given._replace(**{name: several}), 0.004, scheme)
+    for i in range(3):
+        alone = discretize(given._replace(**{name: several[i]}), 0.004, scheme)
+        for field, many, one in zip(together._fields, together, alone, strict=True):
+            many = np.asarray(many)
+            assert np.array_equal(many[i] if many.ndim > np.ndim(one) else many, one), field
