@@ -427,6 +427,6 @@ def _empty_cloud(n_particles, trial, length):
         np.zeros((rows, 5)),
         np.zeros((rows, mesoscopic.N_RECORDS)),
         *(np.zeros(rows) for _ in range(5)),
-        np.zeros((n_particles, len(trial.labels))),
+        np.zeros((len(trial.labels), n_particles)),
         np.zeros(n_particles, dtype=np.int64),
     )

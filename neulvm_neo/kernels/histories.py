@@ -7,8 +7,9 @@ from numba import njit
 
 from .mesoscopic import BIN_SIZE, LEAK, OFFSET, REFRACTORY, SIZE, settled_cohorts
 
-_BISECTIONS = 26
 _HIGHEST = 30.0  # mV: neurons are between this far below their threshold and as far above within one bin
+# The potential is found to so many mV, or the interval to this share, in at most so many looks.
+_POTENTIAL_TOLERANCE, _INTERVAL_TOLERANCE, _MOST_LOOKS = 1e-6, 1e-6, 60
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -51,14 +52,33 @@ def settle(c, decay, set_of, windows, rate, n_clusters, phase, size, width, n, S
             counts, survival, hazard, rest = n[m, k, a:], S[m, k, a:], L[m, k, a:], free[m, k]
             threshold = c[q, OFFSET] + math.log(c[q, BIN_SIZE])
             low, high = threshold - _HIGHEST, (max(threshold, 0.0) + _HIGHEST) / (1.0 - c[q, LEAK])
-            for _ in range(_BISECTIONS):
-                middle = 0.5 * (low + high)
-                if settled_cohorts(q, c, window, gamma, middle, counts, mean, survival, hazard, rest) > interval:
-                    low = middle
-                else:
-                    high = middle
-            H[m, k] = 0.5 * (low + high)
-            total = settled_cohorts(q, c, window, gamma, H[m, k], counts, mean, survival, hazard, rest)
+            # the log of the interval falls with the potential, nearly in a straight line where neurons are slow:
+            # secants that keep the root between them, an end that stays being counted half (the Illinois rule)
+            too_long = math.log(
+                settled_cohorts(q, c, window, gamma, low, counts, mean, survival, hazard, rest) / interval
+            )
+            too_short = math.log(
+                settled_cohorts(q, c, window, gamma, high, counts, mean, survival, hazard, rest) / interval
+            )
+            total, stayed = interval, 0
+            H[m, k] = low if too_long <= 0.0 else high
+            if too_long > 0.0 > too_short:
+                for _ in range(_MOST_LOOKS):
+                    H[m, k] = (high * too_long - low * too_short) / (too_long - too_short)
+                    total = settled_cohorts(q, c, window, gamma, H[m, k], counts, mean, survival, hazard, rest)
+                    away = math.log(total / interval)
+                    if abs(away) < _INTERVAL_TOLERANCE or high - low < _POTENTIAL_TOLERANCE:
+                        break
+                    if away > 0.0:
+                        low, too_long = H[m, k], away
+                        too_short = 0.5 * too_short if stayed == 1 else too_short
+                        stayed = 1
+                    else:
+                        high, too_short = H[m, k], away
+                        too_long = 0.5 * too_long if stayed == -1 else too_long
+                        stayed = -1
+            else:
+                total = settled_cohorts(q, c, window, gamma, H[m, k], counts, mean, survival, hazard, rest)
             if n_clusters[m, k] == 0:
                 continue
             kept, square = 0.0, 0.0

@@ -1,4 +1,4 @@
-"""Expected spike counts of populations from their cohorts: the equations, and one bin of a population of particles.
+"""Expected spike counts of populations from their cohorts: the equations, and one bin of a block of particles.
 
 Wang et al. 2022, eqs. 2 and 6, and Schwalger et al. 2017, with hazards integrated over bins between their edges.
 
@@ -20,8 +20,9 @@ Ages up to r are refractory, a cohort is released in the course of ages r and r 
 ages r + 2 … window are swept in a loop that vectorises, and older neurons are free: three sums per population hold all
 that is left of them, x = Σ S n, z = Σ S² n and y = Σ S n G (and E, the part of L(t+1) in their -log q).
 
-Here, cells are in single precision, for particles. `sweep` has the same equations in double precision for the
-likelihood, which knows the counts beforehand and leaves a tape.
+Here, cells are in single precision, for particles, and what there is one of per population is computed for a block of
+particles at a time, side by side in the rows of one small array, so that it vectorises over particles. `sweep` has the
+same equations in double precision for the likelihood, which knows the counts beforehand and leaves a tape.
 
 `step` is a `discretization.Step`. Cohort arrays are in the order of birth.
 """
@@ -42,6 +43,13 @@ M, W, V, P, B1, N_RECORDS = range(6)
 # columns of `constants`
 WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE, PARTLY_RELEASED = range(10)
 WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, BIN_SIZE, N_CONSTANTS = range(10, 18)
+# rows of `potentials`, per population
+MU, H_START, H_END, GAP_END, H_UNSEEN, N_POTENTIALS = range(6)
+# particles in a block, and the rows of its working array: constants, then these, then two times five sums over cohorts
+BLOCK = 64
+AT_MU, AT_H_START, AT_H_END, AT_GAP, X, Z, Y, FREE_E, FREE_P, SLOPE, CORRECTION, MEAN = range(18, 30)
+FADE, FADE_OLDEST, S_A, N_A, S_B, N_B, RELEASE_B, L_NEWBORN, YOUNGER = range(30, 39)
+N_OLDEST, RELEASE_OLDEST, S_LEAVING, FIRED, OLD_FIRED, N_ROWS = 39, 40, 41, 42, 47, 52
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -84,13 +92,13 @@ def advance_cohorts(
     Returns
     -------
     tuple of float32
-        Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
+        Σ p S n, Σ S n, Σ p v, Σ v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
     i, k = np.uintp(i), np.uintp(k)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     zero, one, half, quarter = np.float32(0.0), np.float32(1.0), np.float32(0.5), np.float32(0.25)
     cap = np.float32(LOG_HAZARD_CAP)
-    fired, mass, fired_free, mass_free, square, square_free, rate = zero, zero, zero, zero, zero, zero, zero
+    fired, mass, fired_free, mass_free, rate = zero, zero, zero, zero, zero
     change = (f - one) * w1
     for j in range(np.uintp(count)):
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
@@ -108,25 +116,21 @@ def advance_cohorts(
         p = one - q
         mass_j = survival * n[i, n0 + j]
         v = (one - survival) * mass_j
-        pm = p * mass_j
-        pv = p * v
-        fired += pm
+        fired += p * mass_j
         mass += mass_j
-        fired_free += pv
+        fired_free += p * v
         mass_free += v
-        square += p * pm
-        square_free += p * pv
         rate += L_end * q * mass_j
         S[i, s0 + j] = survival * q
         L[i, s0 + j] = L_end
-    return fired, mass, fired_free, mass_free, square, square_free, rate
+    return fired, mass, fired_free, mass_free, rate
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def advance_free(x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak, w0, w1):
     """One bin for the free neurons.
 
-    Returns x, z, y corrected for the last bin, q = 1 - p, L(t), L(t+1) and the part E of the latter in -log q.
+    Returns x, z, y corrected for the last bin, q = 1 - p, L(t+1) and its part E in -log q.
     """
     c = kept((f - 1.0) * E)
     x, z, y = x * c, z * c * c, y * c
@@ -134,7 +138,7 @@ def advance_free(x, z, y, E, f, H_start, H_end, a0, a1, curvature, leak, w0, w1)
     L_start, L_end = integrated_hazard(H_start - G), integrated_hazard(H_end - leak * G)
     E = w1 * L_end * tilt(a1 + curvature * leak * G)
     q = exp_falling(-(w0 * L_start * tilt(-a0 - curvature * G) + E))
-    return x, z, y, q, L_start, L_end, E
+    return x, z, y, q, L_end, E
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -231,129 +235,155 @@ def constants(step, windows):
     return c
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
-def advance_population(
-    i, k, t, own, mu, H_start, H_end, gap_end, f, unseen, c, n, S, L, release, decay, free, records,
-):  # fmt: skip
-    """One bin of one population: cohorts and free neurons are updated.
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
+def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_of, c, n, S, L, release, decay, free,
+                  f, n_bar, records):  # fmt: skip
+    """One bin of population k of the particles begin … begin + size - 1: cohorts and free neurons are updated.
 
     Parameters
     ----------
-    i, k : int
-        Rows of the state arrays and `records`, and of `decay` and `c`.
     t : int
         Bin: cohorts of ages above t were born before the recording.
     own : int
         Column of the cohort born in bin t.
-    mu, H_start, H_end, gap_end : float
-        U_r + R I + τ_m Σ J I at the start of the bin; H at its start; H and τ_m dH/dt as predicted for its end.
-    f : float
-        Correction of the bin before.
     unseen : bool
         Whether the chance of neurons that have not fired since the start is asked for.
-    c : (K, N_CONSTANTS)
-
-    Returns
-    -------
-    tuple of float
-        n̄, the variance that the cohorts leave, and the firing probability of neurons not seen yet (p of the free
-        neurons if it was not asked for).
+    floor : float
+        Smallest expected count.
+    block : (N_ROWS, BLOCK)
+        Room. Its shape is known to the compiler, which therefore sees that rows do not overlap.
+    potentials : (K, N_POTENTIALS, P)
+        U_r + R I + τ_m Σ J I at the start of the bin; H at its start; H and τ_m dH/dt as predicted for its end. Filled:
+        the firing probability of neurons not seen yet (that of the free neurons if it was not asked for).
+    set_of : (P,) int
+        Whose parameters a particle has: row set · K + population of `c` and `decay`.
+    c : (sets · K, N_CONSTANTS)
+    n, S, L, release, free, f, n_bar, records
+        Rows particle · K + population. f is the correction of the bin before; n̄ is filled.
     """
+    K = potentials.shape[0]
     window, r, R = int(c[k, WINDOW]), int(c[k, REFRACTORY]), int(c[k, RELEASE])
-    offset, leak, curvature = c[k, OFFSET], c[k, LEAK], c[k, CURVATURE]
-    w0, w1 = c[k, WEIGHT_START], c[k, WEIGHT_END]
-    a0, a1 = curvature * (mu - H_start), curvature * gap_end
-    # free neurons
-    x, z, y, q, _, L_free, E = advance_free(
-        free[i, 0], free[i, 1], free[i, 2], free[i, 3], f, H_start - offset, H_end - offset, a0, a1, curvature, leak,
-        w0, w1,
-    )  # fmt: skip
-    p = 1.0 - q
-    # cohorts, those from before the recording apart
     count = window - r - 1
     n_old = min(max(window - t, 0), count) if unseen else 0
     first, last = own - window, own - r - 1
-    P0, M0, W0, V0, PP0, QQ0, B0 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for part in range(2 if n_old > 0 else 1):
-        # the younger part first
-        lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
-        at = first + lo
-        sums = advance_cohorts(
-            i, k, at, at, at, lo, size, n, S, L, release, decay, np.float32(f), np.float32(H_end - offset),
-            np.float32(free[i, 4]), np.float32(a0), np.float32(a1), np.float32(curvature), np.float32(1.0 / leak),
-            np.float32(w0), np.float32(w1),
+    alike = c.shape[0] == K
+    if alike:
+        for column in range(N_CONSTANTS):
+            for j in range(size):
+                block[column, j] = c[k, column]
+        for j in range(size):
+            block[FADE, j] = decay[k, count]
+            block[FADE_OLDEST, j] = decay[k, 0]
+    for j in range(size):
+        p = begin + j
+        i = p * K + k
+        if not alike:
+            q = set_of[p] * K + k
+            for column in range(N_CONSTANTS):
+                block[column, j] = c[q, column]
+            block[FADE, j] = decay[q, count]
+            block[FADE_OLDEST, j] = decay[q, 0]
+        block[AT_MU, j], block[AT_H_START, j] = potentials[k, MU, p], potentials[k, H_START, p]
+        block[AT_H_END, j], block[AT_GAP, j] = potentials[k, H_END, p], potentials[k, GAP_END, p]
+        block[X, j], block[Z, j], block[Y, j] = free[i, 0], free[i, 1], free[i, 2]
+        block[FREE_E, j], block[SLOPE, j], block[CORRECTION, j] = free[i, 3], free[i, 4], f[i]
+        block[S_B, j], block[RELEASE_B, j], block[N_B, j] = S[i, last], release[i, last], n[i, last]
+        block[N_A, j] = n[i, last + 1] if r > 0 else 0.0
+        younger = 0.0
+        for s in range(last + 2, own):
+            younger += n[i, s]
+        block[YOUNGER, j] = younger
+        block[N_OLDEST, j] = n[i, first]
+        block[RELEASE_OLDEST, j] = release[i, first]
+        # cohorts, those from before the recording apart
+        offset, curvature = block[OFFSET, j], block[CURVATURE, j]
+        a0, a1 = curvature * (block[AT_MU, j] - block[AT_H_START, j]), curvature * block[AT_GAP, j]
+        for part in range(2):
+            lo, many = (n_old, count - n_old) if part == 0 else (0, n_old)
+            at = first + lo
+            if part == 1 and n_old == 0:
+                break
+            sums = advance_cohorts(
+                i, k if alike else set_of[p] * K + k, at, at, at, lo, many, n, S, L, release, decay,
+                np.float32(block[CORRECTION, j]), np.float32(block[AT_H_END, j] - offset),
+                np.float32(block[SLOPE, j]), np.float32(a0), np.float32(a1), np.float32(curvature),
+                np.float32(1.0 / block[LEAK, j]), np.float32(block[WEIGHT_START, j]),
+                np.float32(block[WEIGHT_END, j]),
+            )  # fmt: skip
+            row = FIRED if part == 0 else OLD_FIRED
+            block[row, j], block[row + 1, j] = float(sums[0]), float(sums[1])
+            block[row + 2, j], block[row + 3, j], block[row + 4, j] = float(sums[2]), float(sums[3]), float(sums[4])
+        if n_old == 0:
+            for row in range(OLD_FIRED, OLD_FIRED + 5):
+                block[row, j] = 0.0
+        block[S_LEAVING, j] = S[i, first]
+    b_is_old, a_is_old = unseen and t < r + 1, unseen and t < r
+    ask = unseen and t < window
+    released_now = R > r
+    for j in range(size):
+        mu, H_start, H_end = block[AT_MU, j], block[AT_H_START, j], block[AT_H_END, j]
+        offset, leak, curvature = block[OFFSET, j], block[LEAK, j], block[CURVATURE, j]
+        w0, w1 = block[WEIGHT_START, j], block[WEIGHT_END, j]
+        a0, a1 = curvature * (mu - H_start), curvature * block[AT_GAP, j]
+        x, z, y, q, L_free, E = advance_free(
+            block[X, j], block[Z, j], block[Y, j], block[FREE_E, j], block[CORRECTION, j], H_start - offset,
+            H_end - offset, a0, a1, curvature, leak, w0, w1,
         )  # fmt: skip
-        add = (
-            float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3]), float(sums[4]), float(sums[5]),
-            float(sums[6]),
+        p = 1.0 - q
+        # age r + 1
+        L_a, L_b = newborn_hazards(
+            mu, H_start, H_end, block[RELEASE_B, j], block[FADE, j], block[YOUNG, j], block[RELEASE_SLOPE, j],
+            released_now, offset,
         )  # fmt: skip
-        if part == 0:
-            fired, mass, fired_free, mass_free, square, square_free, rate = add
+        survival = block[S_B, j]
+        q_b = exp_falling(-(block[WEIGHT_B_START, j] * L_a + block[WEIGHT_B_END, j] * L_b))
+        p_b = 1.0 - q_b
+        mass_b = survival * block[N_B, j]
+        v = (1.0 - survival) * mass_b
+        # age r, and younger ones, who are mass only
+        q_a = exp_falling(-block[WEIGHT_A, j] * L_a)
+        mass_a = block[N_A, j]
+        old_b, old_a = (mass_b if b_is_old else 0.0), (mass_a if a_is_old else 0.0)
+        old_fired = block[OLD_FIRED, j] + p_b * old_b + (1.0 - q_a) * old_a
+        old_mass = block[OLD_FIRED + 1, j] + old_b + old_a
+        fired = block[FIRED, j] + block[OLD_FIRED, j] + p_b * mass_b + (1.0 - q_a) * mass_a + p * x
+        mass = block[FIRED + 1, j] + block[OLD_FIRED + 1, j] + mass_b + mass_a + block[YOUNGER, j] + x
+        fired_free = block[FIRED + 2, j] + block[OLD_FIRED + 2, j] + p_b * v + p * (x - z)
+        mass_free = block[FIRED + 3, j] + block[OLD_FIRED + 3, j] + v + (x - z) + HARDLY_ANY
+        rate = block[FIRED + 4, j] + block[OLD_FIRED + 4, j] + L_b * q_b * mass_b + L_free * q * x
+        rate += block[PARTLY_RELEASED, j] * L_a * q_a * mass_a
+        size_k = block[SIZE, j]
+        mean = fired + fired_free / mass_free * (size_k - mass)
+        block[MEAN, j] = min(max(mean, floor), size_k * (1.0 - 1e-6))
+        block[FIRED, j], block[FIRED + 1, j], block[FIRED + 2, j] = fired, mass, fired_free
+        block[FIRED + 3, j], block[FIRED + 4, j] = mass_free, rate
+        block[OLD_FIRED, j], block[OLD_FIRED + 1, j] = old_fired + p * x, old_mass + x
+        # the oldest cohort becomes free
+        leaving = block[S_LEAVING, j] * block[N_OLDEST, j]
+        block[X, j] = x * q + leaving
+        block[Z, j] = z * q * q + leaving * block[S_LEAVING, j]
+        block[Y, j] = y * q * leak + leaving * block[FADE_OLDEST, j] * block[RELEASE_OLDEST, j]
+        block[FREE_E, j], block[SLOPE, j], block[FREE_P, j] = E, a1, p
+        block[S_B, j], block[L_NEWBORN, j], block[S_A, j] = survival * q_b, L_b, q_a
+    for j in range(size):
+        p = begin + j
+        i = p * K + k
+        S[i, last], L[i, last] = block[S_B, j], block[L_NEWBORN, j]
+        if r > 0:
+            S[i, last + 1] = block[S_A, j]
+        free[i, 0], free[i, 1], free[i, 2] = block[X, j], block[Z, j], block[Y, j]
+        free[i, 3], free[i, 4] = block[FREE_E, j], block[SLOPE, j]
+        records[i, P], records[i, M], records[i, W] = block[FIRED, j], block[FIRED + 1, j], block[FIRED + 2, j]
+        records[i, V], records[i, B1] = block[FIRED + 3, j], block[FIRED + 4, j]
+        n_bar[i] = block[MEAN, j]
+        if ask:
+            # a mass of the young is not known to be old by age alone: those born before the recording
+            before = 0.0
+            for s in range(last + 2, own - t):
+                before += n[i, s]
+            potentials[k, H_UNSEEN, p] = block[OLD_FIRED, j] / (block[OLD_FIRED + 1, j] + before + HARDLY_ANY)
         else:
-            P0, M0, W0, V0, PP0, QQ0, B0 = add
-    # age r + 1
-    L_a, L_b = newborn_hazards(
-        mu, H_start, H_end, release[i, last], decay[k, count], c[k, YOUNG], c[k, RELEASE_SLOPE], R > r,
-        offset,
-    )  # fmt: skip
-    survival = S[i, last]
-    q_b = exp_falling(-(c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b))
-    p_b = 1.0 - q_b
-    mass_b = survival * n[i, last]
-    if unseen and t < r + 1:
-        P0 += p_b * mass_b
-        M0 += mass_b
-    else:
-        fired += p_b * mass_b
-        mass += mass_b
-    v = (1.0 - survival) * mass_b
-    fired_free += p_b * v
-    mass_free += v
-    square += p_b * p_b * mass_b
-    square_free += p_b * p_b * v
-    rate += L_b * q_b * mass_b
-    S[i, last] = survival * q_b
-    L[i, last] = L_b
-    # age r
-    if r > 0:
-        q_a = exp_falling(-c[k, WEIGHT_A] * L_a)
-        mass_a = n[i, last + 1]
-        if unseen and t < r:
-            P0 += (1.0 - q_a) * mass_a
-            M0 += mass_a
-        else:
-            fired += (1.0 - q_a) * mass_a
-            mass += mass_a
-        square += (1.0 - q_a) * (1.0 - q_a) * mass_a
-        rate += c[k, PARTLY_RELEASED] * L_a * q_a * mass_a
-        S[i, last + 1] = q_a
-    # younger ones are mass only
-    for s in range(last + 2, own):
-        if unseen and s < own - t:
-            M0 += n[i, s]
-        else:
-            mass += n[i, s]
-    h_unseen = (P0 + p * x) / (M0 + x + HARDLY_ANY) if unseen and t < window else p
-    fired += P0 + p * x
-    mass += M0 + x
-    fired_free += W0 + p * (x - z)
-    mass_free += V0 + (x - z) + HARDLY_ANY
-    square += PP0 + p * p * x
-    square_free += QQ0 + p * p * (x - z)
-    rate += B0 + L_free * q * x
-    missing = c[k, SIZE] - mass
-    mean = fired + fired_free / mass_free * missing
-    variance = mean - square + square_free - fired_free * fired_free / mass_free - missing * square_free / mass_free
-    records[i, M], records[i, W], records[i, V] = mass, fired_free, mass_free
-    records[i, P], records[i, B1] = fired, rate
-    # the oldest cohort becomes free
-    leaving = S[i, first] * n[i, first]
-    free[i, 0] = x * q + leaving
-    free[i, 1] = z * q * q + leaving * S[i, first]
-    free[i, 2] = y * q * leak + leaving * decay[k, 0] * release[i, first]
-    free[i, 3], free[i, 4] = E, a1
-    return mean, variance, h_unseen
+            potentials[k, H_UNSEEN, p] = block[FREE_P, j]
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)

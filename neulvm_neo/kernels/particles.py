@@ -16,13 +16,22 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .elementary import exp, integrated_hazard, log_one_minus_exp
+from .binomial import draw_binomial
+from .elementary import exp, integrated_hazard, log, log_one_minus_exp
 from .mesoscopic import (
     _FAST,
+    BLOCK,
     CURVATURE,
     DECAY_ORIGIN,
+    GAP_END,
+    H_END,
+    H_START,
+    H_UNSEEN,
     LARGEST_CORRECTION,
     LEAK,
+    MU,
+    N_POTENTIALS,
+    N_ROWS,
     OFFSET,
     REFRACTORY,
     RELEASE,
@@ -35,7 +44,7 @@ from .mesoscopic import (
     WEIGHT_START,
     WINDOW,
     YOUNG,
-    advance_population,
+    advance_block,
     expect_next,
     tilt,
 )  # fmt: skip
@@ -43,8 +52,6 @@ from .observed import CERTAINTY, CONTAMINATION_RATE
 
 # Cells of the particles: rounded by 6e-8, far below the Monte-Carlo error, at half the traffic between the caches.
 CELL = np.float32
-# columns of `potentials`
-MU, H_END, GAP_END, H_UNSEEN, N_POTENTIALS = range(5)
 # entries of `clock`: first column of the cohorts' window, swaps of the two clouds so far, bins resampled so far
 FIRST, SWAPS, N_CLOCK = range(3)
 
@@ -63,7 +70,7 @@ class Cloud(NamedTuple):
     expected: np.ndarray  # (P K,)
     f: np.ndarray  # (P K,)
     n_bar: np.ndarray  # (P K,)
-    at_release: np.ndarray  # (P, n_observed) mV, of the last spike of every recorded neuron
+    at_release: np.ndarray  # (n_observed, P) mV, of the last spike of every recorded neuron
     set_of: np.ndarray  # (P,) int
 
 
@@ -128,35 +135,31 @@ def multinomial_resample(rng, weights, ancestors):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def recorded_hazard(age, at_release, decay, H_start, H_end, gap_end, mu, k, c):
-    """Hazard integrated over a bin of a recorded neuron of population k, -1 while it cannot fire; see `observed`.
-
-    `decay` is γ^(age - origin).
-    """
-    r, offset, curvature, leak = int(c[k, REFRACTORY]), c[k, OFFSET], c[k, CURVATURE], c[k, LEAK]
-    if age < r or (age == r and c[k, WEIGHT_A] == 0.0):
-        return -1.0
-    if age <= r + 1:
-        L_a = integrated_hazard((1.0 - c[k, YOUNG]) * mu - offset)
-        if age == r:
-            return c[k, WEIGHT_A] * L_a
-        if c[k, RELEASE] > r:
-            at_release = H_start + c[k, RELEASE_SLOPE] * (mu - H_start)
-        L_b = integrated_hazard(H_end - offset - decay * at_release)
-        return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b
-    G = decay * at_release
-    x = c[k, WEIGHT_END] * integrated_hazard(H_end - offset - G) * tilt(curvature * (gap_end + G))
-    if c[k, WEIGHT_START] > 0.0:
-        slope = curvature * (mu - H_start + G / leak)
-        x += c[k, WEIGHT_START] * integrated_hazard(H_start - offset - G / leak) * tilt(-slope)
-    return x
+def young_hazard(age, at_release, decay, H_start, H_end, mu, k, c):
+    """Hazard integrated over a bin of a recorded neuron that is being released; see `observed`."""
+    offset = c[k, OFFSET]
+    L_a = integrated_hazard((1.0 - c[k, YOUNG]) * mu - offset)
+    if age == int(c[k, REFRACTORY]):
+        return c[k, WEIGHT_A] * L_a
+    if c[k, RELEASE] > c[k, REFRACTORY]:
+        at_release = H_start + c[k, RELEASE_SLOPE] * (mu - H_start)
+    return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * integrated_hazard(H_end - offset - decay * at_release)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
-def expect(cloud, co, trial, t, own, potentials):
+def grown_hazard(G, H_start, H_end, gap_end, mu, offset, curvature, leak, w0, w1):
+    """The same of one that was released before, whose potential lacks G of H at the end of the bin."""
+    return (
+        w0 * integrated_hazard(H_start - offset - G / leak) * tilt(-curvature * (mu - H_start + G / leak))
+        + w1 * integrated_hazard(H_end - offset - G) * tilt(curvature * (gap_end + G))
+    )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
+def expect(cloud, co, trial, t, own, potentials, block):
     """Potentials and expected counts of bin t, whose cohorts go to the column `own`: fills `potentials`, cloud.n_bar.
 
-    Cohorts and free neurons are advanced.
+    Cohorts and free neurons are advanced. `block` is room to work in; see `advance_block`.
     """
     n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
     n_bar, set_of = cloud.n_bar, cloud.set_of
@@ -171,75 +174,97 @@ def expect(cloud, co, trial, t, own, potentials):
     K = delay.size
     per_spike = 1.0 / (n_neurons * trial.bin_size)
     before, now, current_end = np.empty(K), np.empty(K), np.empty(K)
-    for p in range(set_of.size):
-        first, q = p * K, set_of[p]
-        for b in range(K):
-            i = first + b
-            before[b] = n[i, own - delay[b] - 1] * per_spike[b]
-            now[b] = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
-            current_end[b] = (
-                synaptic_decay[q, b] * current[i] + arrive_before[q, b] * before[b] + arrive_now[q, b] * now[b]
-            )
-        for k in range(K):
-            i = first + k
-            external = u_rest[q, k] + stimulus[t, k]
-            start, end, potential = 0.0, 0.0, leak[q, k] * H[i] + (1.0 - leak[q, k]) * external
+    for begin in range(0, set_of.size, BLOCK):
+        size = min(BLOCK, set_of.size - begin)
+        for p in range(begin, begin + size):
+            first, q = p * K, set_of[p]
             for b in range(K):
-                start += J[q, k, b] * current[first + b]
-                end += J[q, k, b] * current_end[b]
-                potential += (
-                    by_current[q, k, b] * current[first + b] + by_before[q, k, b] * before[b] + by_now[q, k, b] * now[b]
+                i = first + b
+                before[b] = n[i, own - delay[b] - 1] * per_spike[b]
+                now[b] = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
+                current_end[b] = (
+                    synaptic_decay[q, b] * current[i] + arrive_before[q, b] * before[b] + arrive_now[q, b] * now[b]
                 )
-            mu = external + tau_m[q, k] * start
-            gap_end = external + tau_m[q, k] * end - potential
-            expectation, _, h_unseen = advance_population(
-                i, q * K + k, t, own, mu, H[i], potential, gap_end, correction[i], unseen[t, k], c,
-                n, S, L, release, decay, free, due,
+            for k in range(K):
+                external = u_rest[q, k] + stimulus[t, k]
+                start, end, potential = 0.0, 0.0, leak[q, k] * H[first + k] + (1.0 - leak[q, k]) * external
+                for b in range(K):
+                    activity = current[first + b]
+                    start += J[q, k, b] * activity
+                    end += J[q, k, b] * current_end[b]
+                    potential += (
+                        by_current[q, k, b] * activity + by_before[q, k, b] * before[b] + by_now[q, k, b] * now[b]
+                    )
+                potentials[k, MU, p] = external + tau_m[q, k] * start
+                potentials[k, H_START, p], potentials[k, H_END, p] = H[first + k], potential
+                potentials[k, GAP_END, p] = external + tau_m[q, k] * end - potential
+        for k in range(K):
+            advance_block(
+                begin, size, k, t, own, unseen[t, k], floor[k], block, potentials, set_of, c, n, S, L, release, decay,
+                free, correction, n_bar, due,
             )  # fmt: skip
-            n_bar[i] = min(max(expectation, floor[k]), n_neurons[k] * (1.0 - 1e-6))
-            potentials[i, MU], potentials[i, H_END] = mu, potential
-            potentials[i, GAP_END], potentials[i, H_UNSEEN] = gap_end, h_unseen
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
-def weigh(cloud, co, trial, t, potentials, log_weight, weights, predicted):
+def weigh(cloud, co, trial, t, potentials, hazard, log_weight, weights, predicted):
     """Add log p(y_t | particle) to `log_weight` (P,).
 
     If `predicted` (n_observed,) is not empty, it is filled with the recorded neurons' probabilities to fire: the means
-    over the particles by `weights`.
+    over the particles by `weights`. `hazard` (P,) is room to work in.
     """
-    c, decay, set_of, H, at_release = co.c, co.decay, cloud.set_of, cloud.H, cloud.at_release
-    labels, K = trial.labels, trial.delay_bins.size
+    c, decay, set_of, at_release = co.c, co.decay, cloud.set_of, cloud.at_release
+    labels, K, P = trial.labels, trial.delay_bins.size, cloud.set_of.size
     contamination = CONTAMINATION_RATE * trial.bin_size
-    log_contamination = log_one_minus_exp(contamination)
     for o in range(labels.size):
-        k = labels[o]
-        spike = trial.spiking[t, o]
-        last = trial.last_spike[t, o]
-        probability = 0.0
-        for p in range(set_of.size):
-            i = p * K + k
-            if last < 0:
-                h = min(max(potentials[i, H_UNSEEN], contamination), CERTAINTY)
-                value = math.log(h) if spike else math.log1p(-h)
-            else:
-                q, age = set_of[p] * K + k, t - last
-                window = int(c[q, WINDOW])
-                fade = decay[q, window - age] if age <= window else c[q, LEAK] ** (age - c[q, DECAY_ORIGIN])
-                x = recorded_hazard(
-                    age, at_release[p, o], fade, H[i], potentials[i, H_END], potentials[i, GAP_END], potentials[i, MU],
-                    q, c,
+        k, spike, last = labels[o], trial.spiking[t, o], trial.last_spike[t, o]
+        age = t - last
+        r = int(c[k, REFRACTORY])
+        if last < 0:
+            for p in range(P):
+                h = min(max(potentials[k, H_UNSEEN, p], contamination), CERTAINTY)
+                hazard[p] = -log(1.0 - h)
+        elif age < r or (age == r and c[k, WEIGHT_A] == 0.0):
+            hazard[:] = contamination
+        elif age <= r + 1:
+            for p in range(P):
+                q = set_of[p] * K + k
+                hazard[p] = young_hazard(
+                    age, at_release[o, p], decay[q, int(c[q, WINDOW]) - age], potentials[k, H_START, p],
+                    potentials[k, H_END, p], potentials[k, MU, p], q, c,
                 )  # fmt: skip
-                if x < 0.0:
-                    value = log_contamination if spike else -contamination
-                else:
-                    value = log_one_minus_exp(x) if spike else -x
-            log_weight[p] += value
-            if predicted.size > 0:
-                chance = exp(value)
-                probability += weights[p] * (chance if spike else 1.0 - chance)
+        else:
+            window = int(c[k, WINDOW])
+            for p in range(P):
+                q = set_of[p] * K + k
+                fade = decay[q, window - age] if age <= window else c[q, LEAK] ** (age - c[q, DECAY_ORIGIN])
+                hazard[p] = fade * at_release[o, p]
+            alone = co.leak.shape[0] == 1
+            offset, curvature, leak = c[k, OFFSET], c[k, CURVATURE], c[k, LEAK]
+            w0, w1 = c[k, WEIGHT_START], c[k, WEIGHT_END]
+            if alone:
+                for p in range(P):
+                    hazard[p] = grown_hazard(
+                        hazard[p], potentials[k, H_START, p], potentials[k, H_END, p], potentials[k, GAP_END, p],
+                        potentials[k, MU, p], offset, curvature, leak, w0, w1,
+                    )  # fmt: skip
+            else:
+                for p in range(P):
+                    q = set_of[p] * K + k
+                    hazard[p] = grown_hazard(
+                        hazard[p], potentials[k, H_START, p], potentials[k, H_END, p], potentials[k, GAP_END, p],
+                        potentials[k, MU, p], c[q, OFFSET], c[q, CURVATURE], c[q, LEAK], w0, w1,
+                    )  # fmt: skip
+        if spike:
+            for p in range(P):
+                log_weight[p] += log_one_minus_exp(hazard[p])
+        else:
+            for p in range(P):
+                log_weight[p] -= hazard[p]
         if predicted.size > 0:
-            predicted[o] = probability
+            quiet = 0.0
+            for p in range(P):
+                quiet += weights[p] * exp(-hazard[p])
+            predicted[o] = 1.0 - quiet
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
@@ -292,7 +317,7 @@ def complete(cloud, co, trial, t, own):
                 if labels[o] == k:
                     last = t if spiking[t, o] else last_spike[t, o]
                     if last >= 0 and t - last == R:
-                        at_release[p, o] = at_birth
+                        at_release[o, p] = at_birth
         for k in range(K):
             i = first + k
             current[i] = synaptic_decay[q, k] * current[i] + arrive_before[q, k] * before[k] + arrive_now[q, k] * now[k]
@@ -304,8 +329,10 @@ def copy_particles(source, ancestors, off, target):
     """Particle p of `target` becomes particle ancestors[p] of `source`; the window of the cohorts begins at `off`."""
     K = source.H.size // source.set_of.size
     length = source.n.shape[1] // 2
+    for o in range(target.at_release.shape[0]):
+        for p in range(ancestors.size):
+            target.at_release[o, p] = source.at_release[o, ancestors[p]]
     for p in range(ancestors.size):
-        target.at_release[p] = source.at_release[ancestors[p]]
         target.set_of[p] = source.set_of[ancestors[p]]
         for k in range(K):
             i, a = p * K + k, ancestors[p] * K + k
@@ -336,7 +363,9 @@ def _log_probability(count, expected, n_others, n_neurons):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _ancestor_of_reference(rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, log_future):
+def _ancestor_of_reference(
+    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, block, hazard, log_future
+):  # fmt: skip
     """A particle that the counts `reference` (T, K) from bin t on may continue (Lindsten, Jordan, Schön 2014).
 
     Drawn with the probability of the particle times that of the reference, and of the recorded spikes under it, over
@@ -353,8 +382,8 @@ def _ancestor_of_reference(rng, t, horizon, off, here, beyond, co, trial, refere
             off = 0
         own = off + length
         if s > t:
-            expect(beyond, co, trial, s, own, potentials)
-            weigh(beyond, co, trial, s, potentials, log_future, weights, nothing)
+            expect(beyond, co, trial, s, own, potentials, block)
+            weigh(beyond, co, trial, s, potentials, hazard, log_future, weights, nothing)
         for p in range(weights.size):
             for k in range(K):
                 i = p * K + k
@@ -423,16 +452,18 @@ def advance(
     K, T = trial.delay_bins.size, trial.spiking.shape[0]
     length = here.n.shape[1] // 2
     keep_paths, conditional = path_n.shape[0] > 0, reference.shape[0] > 0
-    potentials = np.empty((here.H.size, N_POTENTIALS))
+    potentials, hazard = np.empty((K, N_POTENTIALS, n_particles)), np.empty(n_particles)
+    share, count = np.empty(n_particles), np.empty(n_particles)
+    block = np.zeros((N_ROWS, BLOCK))
     log_weight, ancestors = np.zeros(n_particles), np.zeros(n_particles, dtype=np.int64)
     log_future = np.empty(n_particles if conditional else 0)
     for t in range(start, stop):
         off = clock[FIRST]
         own = off + length
-        expect(here, co, trial, t, own, potentials)
+        expect(here, co, trial, t, own, potentials, block)
         square, log_increment[t] = 0.0, 0.0
         if n_observed > 0:
-            weigh(here, co, trial, t, potentials, log_weight, weights, predicted[t])
+            weigh(here, co, trial, t, potentials, hazard, log_weight, weights, predicted[t])
             largest = log_weight.max()
             total = 0.0
             for p in range(n_particles):
@@ -453,8 +484,9 @@ def advance(
             if conditional:
                 multinomial_resample(rng, weights, ancestors)
                 ancestors[0] = _ancestor_of_reference(
-                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, log_future
-                )
+                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, block, hazard,
+                    log_future,
+                )  # fmt: skip
             else:
                 systematic_resample(weights, rng.random(), ancestors)
             copy_particles(here, ancestors, off, there)
@@ -468,17 +500,17 @@ def advance(
             slide(here, off)
             off = 0
             own = length
-        for p in range(n_particles):
-            for k in range(K):
-                i = p * K + k
-                if conditional and p == 0:
-                    here.n[i, own] = reference[t, k]
-                else:
-                    here.n[i, own] = trial.n_spikes[t, k] + rng.binomial(
-                        trial.n_others[k], here.n_bar[i] / trial.n_neurons[k]
-                    )
-                if keep_paths:
-                    path_n[t - start, p, k] = here.n[i, own]
+        for k in range(K):
+            for p in range(n_particles):
+                share[p] = here.n_bar[p * K + k] / trial.n_neurons[k]
+            draw_binomial(rng, trial.n_others[k], share, count)
+            for p in range(n_particles):
+                here.n[p * K + k, own] = trial.n_spikes[t, k] + count[p]
+            if conditional:
+                here.n[k, own] = reference[t, k]
+            if keep_paths:
+                for p in range(n_particles):
+                    path_n[t - start, p, k] = here.n[p * K + k, own]
         complete(here, co, trial, t, own)
         clock[FIRST] = off + 1
         # fixed-lag smoothing: the count of bin t - lag is carried along by every particle

@@ -1,0 +1,65 @@
+"""Binomial random numbers, many at a time: by inversion, side by side, so that the search vectorises."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .elementary import exp_falling, log
+
+# Numbers that are searched together, and steps between two looks whether all are found.
+_TOGETHER, _STEPS = 64, 8
+# Above this mean (of the rarer outcome) the search takes longer than rejection does, number by number.
+_LARGEST_MEAN = 60.0
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
+def draw_binomial(rng, n, share, counts):
+    """Fill `counts` with draws from Binomial(n, share).
+
+    Inversion: the count is how many terms of the cumulative distribution a uniform number exceeds.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    n : int
+    share : (P,)
+        Between 0 and 1, both excluded.
+    counts : (P,), filled
+    """
+    uniform, odds, term = np.empty(_TOGETHER), np.empty(_TOGETHER), np.empty(_TOGETHER)
+    total, found = np.empty(_TOGETHER), np.empty(_TOGETHER)
+    for first in range(0, share.size, _TOGETHER):
+        size = min(_TOGETHER, share.size - first)
+        largest = 0.0
+        for j in range(size):
+            p = share[first + j]
+            largest = max(largest, min(p, 1.0 - p))
+        if n * largest > _LARGEST_MEAN:
+            for j in range(size):
+                counts[first + j] = rng.binomial(n, share[first + j])
+            continue
+        for j in range(size):
+            uniform[j] = rng.random()
+        for j in range(size):
+            p = min(share[first + j], 1.0 - share[first + j])
+            odds[j] = p / (1.0 - p)
+            term[j] = exp_falling(n * log(1.0 - p))
+            total[j] = term[j]
+            found[j] = 0.0
+        # beyond ten standard deviations, rounding would decide
+        most = min(n, int(math.ceil(n * largest + 10.0 * math.sqrt(n * largest + 1.0))))
+        for least in range(1, most + 1, _STEPS):
+            for x in range(least, min(least + _STEPS, most + 1)):
+                ratio = (n - x + 1.0) / x
+                for j in range(size):
+                    found[j] += 1.0 if uniform[j] > total[j] else 0.0
+                    term[j] *= ratio * odds[j]
+                    total[j] += term[j]
+            missing = 0.0
+            for j in range(size):
+                missing += 1.0 if uniform[j] > total[j] else 0.0
+            if missing == 0.0:
+                break
+        for j in range(size):
+            counts[first + j] = found[j] if share[first + j] <= 0.5 else n - found[j]

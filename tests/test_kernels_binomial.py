@@ -1,0 +1,45 @@
+"""Binomial numbers against their law."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom, chisquare
+
+from neulvm_neo.kernels.binomial import draw_binomial
+
+
+@pytest.mark.parametrize(
+    "n, share",
+    [(1, 0.3), (5, 0.5), (5, 1.0 - 1e-6), (40, 0.97), (399, 0.002), (399, 0.04), (797, 0.5), (100_000, 3e-4)],
+)
+def test_counts_have_the_binomial_law(n, share):
+    counts = np.empty(40_000)
+    draw_binomial(np.random.default_rng(1), n, np.full(counts.size, share), counts)
+    assert np.all((counts >= 0) & (counts <= n) & (counts == np.rint(counts)))
+    cells = np.unique(binom.ppf(np.linspace(0.02, 1.0, 40), n, share))
+    edges = np.concatenate([[-1.0], cells])
+    expected = np.diff(binom.cdf(edges, n, share))
+    observed = np.histogram(counts, bins=np.concatenate([edges + 0.5]))[0]
+    some = expected * counts.size > 5
+    rest = max(1.0 - expected[some].sum(), 0.0)
+    seen = np.append(observed[some], counts.size - observed[some].sum())
+    law = np.append(expected[some], rest) * counts.size
+    if rest * counts.size < 1e-3:
+        assert seen[-1] == 0
+        seen, law = seen[:-1], law[:-1]
+    assert seen.size == 1 or chisquare(seen, law * seen.sum() / law.sum()).pvalue > 1e-4
+
+
+def test_every_number_has_its_own_share():
+    share = np.linspace(0.01, 0.99, 1000)
+    counts = np.empty((400, 1000))
+    rng = np.random.default_rng(2)
+    for row in counts:
+        draw_binomial(rng, 30, share, row)
+    error = np.sqrt(30 * share * (1 - share) / 400)
+    assert np.abs((counts.mean(axis=0) - 30 * share) / error).max() < 4.5
+
+
+def test_nobody_is_left_to_fire():
+    counts = np.full(3, -1.0)
+    draw_binomial(np.random.default_rng(3), 0, np.full(3, 0.2), counts)
+    assert counts.tolist() == [0, 0, 0]
