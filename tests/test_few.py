@@ -6,6 +6,7 @@ import quantities as pq
 
 from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
 from neulvm_neo.binning import bin_recording
+from neulvm_neo.experiments import connectivity
 from neulvm_neo.inference import few
 from neulvm_neo.inference.liu_west import liu_west
 from neulvm_neo.likelihood import Observation
@@ -118,3 +119,15 @@ def test_a_given_start_is_where_the_search_begins_and_not_where_it_stays(counts)
     start = CIRCUIT.replace(u_rest=15 * pq.mV)
     model = NeuLVM(CIRCUIT, labels=[0] * 4, bin_size=2 * pq.ms, n_particles=10, random_state=0, start=start).fit(counts)
     assert abs(model.u_rest_[0].magnitude - 12.0) < 1.0
+
+
+def test_where_nearly_all_neurons_are_recorded_their_spikes_tell_how_the_trial_begins():
+    """All but one of a population in clusters: no random history would be its own, and many spikes weigh heavily."""
+    (everybody,) = connectivity.samples_of_one_network(
+        60.32, 1, 600, np.random.default_rng([7]), initial_rate=19.0 * pq.Hz, initial_clusters=4
+    )
+    some = everybody._replace(counts=everybody.counts[:400, :599], n=everybody.n[:400])
+    found = connectivity.fitted_coupling(some, seed=3, method="smc", n_particles=10, max_iter=3)
+    assert found.J == pytest.approx(60.32, abs=0.25)
+    assert found.r > 0.99 and found.band > 0.8
+    assert "loses track" not in found.status

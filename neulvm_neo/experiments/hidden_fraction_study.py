@@ -38,10 +38,10 @@ class Sizes(NamedTuple):
     beside: dict
 
 
-# With 599 neurons a particle costs 599 times one: fewer particles and samples, which differ in one neuron only.
+# With 599 neurons a particle costs more, and leaves less to chance: fewer of them.
 FULL = Sizes(
-    {q: hidden_fraction.N_SAMPLES for q in (1, 2, 5, 10)} | {599: 2},
-    {q: {} for q in (1, 2, 5, 10)} | {599: {"n_particles": 20, "max_iter": 3}},
+    dict.fromkeys(hidden_fraction.N_OBSERVED, hidden_fraction.N_SAMPLES),
+    dict.fromkeys((1, 2, 5, 10), {}) | {599: {"n_particles": 20}},
     full_observability.N_STARTS,
     {
         "viterbi": {"n_init": 1, "max_iter": 5, "n_particles": 5},

@@ -28,7 +28,8 @@ class LiuWestResult:
     mean : numpy.ndarray, shape (n_free,)
     covariance : numpy.ndarray, shape (n_free, n_free)
     log_likelihood : float
-        Log of the evidence: p(y) with the parameters integrated out (approximately, as they are moved on the way).
+        Log of the evidence: p(y) with the parameters integrated out (approximately, as they are moved on the way),
+        without the bins that did not weigh the particles; see `particles.unweighted_bins`.
     trials : tuple of particles.FilterResult
         Hidden activity of every trial, with the parameters' uncertainty in it.
     """
@@ -81,7 +82,7 @@ def liu_west(space, theta, observations, histories, *, bin_size, rng, scheme="se
                 run.thin(n_particles)
                 theta = _move(run, theta, space, scheme)
         theta = theta[_systematic(rng, run.weights, n_particles)]
-        value += float(run.log_increments.sum())
+        value += float(run.log_increments[run.trial.first_weighted :].sum())
         trials.append(run.result(np.empty((0, *run.mean.shape)), ()))
     return LiuWestResult(theta, theta.mean(axis=0), np.atleast_2d(np.cov(theta.T)), value, tuple(trials))
 

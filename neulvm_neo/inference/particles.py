@@ -28,6 +28,9 @@ LAG = 0.12
 # How a trial began is what particles know least about. Until it is forgotten, for so many mean intervals between spikes
 # of a neuron or membrane time constants (the longer of the two), there are `MORE_EARLY` times as many of them.
 EARLY_INTERVALS, EARLY_MEMBRANES, MORE_EARLY = 3.0, 1.5, 10
+# Where so large a share of every population is recorded, their spikes tell how the trial begins better than any random
+# history: for so many intervals they only say what the counts were, and histories are forgotten unweighted.
+NEARLY_ALL, UNWEIGHTED_INTERVALS = 0.5, 2.0
 # Passes over the same trial that differ by more than this (nats, and share of the log-likelihood) have lost track; they
 # are repeated with so many times the particles.
 COLLAPSED, COLLAPSED_SHARE, MORE_WHEN_COLLAPSED = 10.0, 0.002, (3, 10)
@@ -40,7 +43,8 @@ class FilterResult:
     Parameters
     ----------
     log_increments : numpy.ndarray, shape (n_bins,)
-        log p(y_t | y_<t), in nats; their sum is log p(y | θ).
+        log p(y_t | y_<t), in nats; their sum is log p(y | θ). Where nearly all neurons are recorded, the first bins
+        are predicted from histories that the spikes before have not been weighed against: a density, but a worse one.
     predicted : numpy.ndarray, shape (n_bins, n_observed)
         p(y_ti = 1 | y_<t), for every recorded neuron.
     n, n_std, n_lower, n_upper : numpy.ndarray, shape (n_bins, K)
@@ -172,8 +176,9 @@ def posterior(parameters, observation, histories, *, rng, n_particles, n_runs=2,
         predicted=np.einsum("rt,rti->ti", counts_for, np.array([one.predicted for one in passes])),
         n=mean,
         n_std=np.sqrt(np.maximum(square - mean**2, 0.0)),
-        n_lower=_weighted(weights, [one.n_lower for one in passes]),
-        n_upper=_weighted(weights, [one.n_upper for one in passes]),
+        # the same end in all passes must stay what it is, a whole number that the count may be
+        n_lower=np.round(_weighted(weights, [one.n_lower for one in passes]), 9),
+        n_upper=np.round(_weighted(weights, [one.n_upper for one in passes]), 9),
         n_bar=_weighted(weights, [one.n_bar for one in passes]),
     )
     return averaged, float(logs.std(ddof=1) / np.sqrt(n_runs)) if n_runs > 1 else np.nan, collapsed
@@ -228,6 +233,15 @@ def likelihood_windows(step):
     return np.maximum(discretization.age_windows(step), step.refractory_bins + 2)
 
 
+def unweighted_bins(observation, histories, step):
+    """Bins at the beginning of a trial whose spikes do not weigh the particles: 0 unless nearly all are recorded."""
+    K, labels = step.leak.shape[-1], np.asarray(observation.labels, dtype=np.int64)
+    if np.any(np.bincount(labels, minlength=K) < NEARLY_ALL * step.n_neurons):
+        return 0
+    bins = math.ceil(UNWEIGHTED_INTERVALS / (max(float(np.mean(histories)), 1e-6) * step.bin_size))
+    return bins if 2 * bins < observation.n_bins else 0
+
+
 def early_bins(histories, step, n_bins):
     """Bins at the beginning of a trial that get more particles; 0 if they would be most of the trial."""
     interval = 1.0 / max(float(np.mean(histories)), 1e-6)
@@ -266,7 +280,7 @@ class Run:
         windows = np.broadcast_to(window, K).astype(np.int64)
         self.windows = np.maximum(windows, step.refractory_bins + 2)
         self.length = max(int(self.windows.max()), int(step.delay_bins.max()) + 2)
-        self.trial = _trial_of(observation, step)
+        self.trial = _trial_of(observation, step, unweighted_bins(observation, self.rates, step))
         self.bin_size = step.bin_size
         self.lag = min(int(round(LAG / step.bin_size)), self.length - 1)
         self.adopt(step)
@@ -391,7 +405,7 @@ def _weighted(weights, values):
     return np.tensordot(weights, np.array(values), axes=1)
 
 
-def _trial_of(observation, step):
+def _trial_of(observation, step, first_weighted):
     T, labels = observation.n_bins, np.asarray(observation.labels, dtype=np.int64)
     K, n_observed = step.leak.shape[-1], len(observation.spikes)
     spiking = np.zeros((T, n_observed), dtype=bool)
@@ -416,6 +430,7 @@ def _trial_of(observation, step):
         np.asarray(step.delay_bins),
         FLOOR_RATE * n_neurons * step.bin_size,
         step.bin_size,
+        first_weighted,
     )
 
 

@@ -110,6 +110,7 @@ class Trial(NamedTuple):
     delay_bins: np.ndarray  # (K,) int
     floor: np.ndarray  # (K,): smallest expected count
     bin_size: float
+    first_weighted: int  # bin; before, spikes say what the counts are, but nothing of how likely a particle is
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -467,12 +468,13 @@ def advance(
             largest = log_weight.max()
             total = 0.0
             for p in range(n_particles):
-                weights[p] *= math.exp(log_weight[p] - largest)
-                log_weight[p] = 0.0
-                total += weights[p]
+                log_weight[p] = weights[p] * math.exp(log_weight[p] - largest)
+                total += log_weight[p]
             log_increment[t] = largest + math.log(total)
             for p in range(n_particles):
-                weights[p] /= total
+                if t >= trial.first_weighted:
+                    weights[p] = log_weight[p] / total
+                log_weight[p] = 0.0
                 square += weights[p] * weights[p]
         for k in range(K):
             total = 0.0
