@@ -46,10 +46,10 @@ X, Z, Y, KEPT, KEPT_SLOPE, E_FREE, PER_X, G_FREE, Q_FREE, L_START, L_END, TILT_S
 # those of age r + 1: hazard at the end, 1 - p, E and its tilt; S of the cohort that leaves the window.
 L_B, Q_B, E_B, TILT_B, S_OUT, N_RECORDS = range(24, 30)
 # The cohorts of a population lie in rows of one array, the oldest first: counts, potentials at release, survivals,
-# hazards at the last edge, and E. The length of the rows is a constant, because then the compiler sees that they do not
-# overlap, which it would otherwise test in every bin.
+# hazards at the last edge, E, and what one loop over cohorts leaves for the next. The length of the rows is a constant,
+# because then the compiler sees that they do not overlap, which it would otherwise test in every bin.
 ROW = 2**15 + 72  # not a power of two, lest all rows compete for the same places of the cache
-AT_N, AT_RELEASE, AT_S, AT_L, AT_E, N_CELLS = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
+AT_N, AT_RELEASE, AT_S, AT_L, AT_E, AT_X, N_CELLS = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW
 _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
 
 
@@ -84,19 +84,28 @@ def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvatu
     """
     k, m, j0 = np.uintp(k), np.uintp(m), np.uintp(j0)
     at_n, at_release, at_S = np.uintp(s0 + AT_N), np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_S)
-    at_L, at_E = np.uintp(s0 + AT_L), np.uintp(s0 + AT_E)
+    at_L, at_E, at_x = np.uintp(s0 + AT_L), np.uintp(s0 + AT_E), np.uintp(s0 + AT_X)
     fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
+    # two loops, because one exponential waits for the other: a processor looks ahead by some hundred instructions, less
+    # than it takes to fill the time with the next cells
     for j in range(np.uintp(count)):
         S_in = cells[at_S + j]
         G = decay[k, j0 + j] * cells[at_release + j]
         u0, u1 = a0 + curvature_start * G, a1 + curvature * G
         D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         weight = w1 / (D0 * D1)  # so that w_1 tilt(-u0) and w_1 tilt(u1) take one division
-        survival = S_in * kept(change * cells[at_E + j])
         L_end = integrated_hazard(H_end - G)
         E_end = L_end * (D0 * weight)
-        q = exp_falling(-(weight_start * cells[at_L + j] * (D1 * weight) + E_end))
+        cells[at_x + j] = weight_start * cells[at_L + j] * (D1 * weight) + E_end
+        cells[at_S + j] = S_in * kept(change * cells[at_E + j])
+        cells[at_L + j] = L_end
+        cells[at_E + j] = E_end
+        tape_S[m, j0 + j] = S_in
+        tape_E[m, j0 + j] = E_end
+    for j in range(np.uintp(count)):
+        survival = cells[at_S + j]
+        q = exp_falling(-cells[at_x + j])
         p = 1.0 - q
         mass_j = survival * cells[at_n + j]
         v = mass_j - survival * mass_j
@@ -108,12 +117,8 @@ def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvatu
         mass_free += v
         square += p * pm
         square_free += p * pv
-        rate += L_end * (mass_j - pm)
+        rate += cells[at_L + j] * (mass_j - pm)
         cells[at_S + j] = survival * q
-        cells[at_L + j] = L_end
-        cells[at_E + j] = E_end
-        tape_S[m, j0 + j] = S_in
-        tape_E[m, j0 + j] = E_end
     return fired, mass, fired_free, mass_free, square, square_free, rate
 
 
