@@ -68,10 +68,11 @@ from .sweep import (
 )  # fmt: skip
 
 # Rows of cohorts, see `sweep.ROW`: counts and potentials at release, gradients of S, w_1 L and E, and of the first two.
-# Rows of ages: γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next.
+# Rows of ages: γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next: derivatives of x
+# by w_1 L and (over the part of x from the start of the bin) by a_0, of E by w_1 L and by a_1; that part, w_1 L and 1 - p.
 AT_G_S, AT_G_L, AT_G_E, AT_G_N, AT_G_RELEASE, N_CELLS = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW, 7 * ROW
-AT_DECAY, AT_G_DECAY, N_AGES = 0, ROW, 6 * ROW
-AT_TILT_START, AT_TILT_END, AT_X, AT_Q = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
+AT_DECAY, AT_G_DECAY, N_AGES = 0, ROW, 9 * ROW
+AT_X_BY_L, AT_X_BY_U, AT_E_BY_L, AT_E_BY_U, AT_X, AT_L, AT_Q = (row * ROW for row in range(2, 9))
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -107,15 +108,17 @@ def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
     at_L, at_E = np.uintp(s0 + AT_G_L), np.uintp(s0 + AT_G_E)
     at_g_n, at_g_release = np.uintp(s0 + AT_G_N), np.uintp(s0 + AT_G_RELEASE)
     at_decay, at_g_decay = np.uintp(j0 + AT_DECAY), np.uintp(j0 + AT_G_DECAY)
-    at_tilt_start, at_tilt_end = np.uintp(j0 + AT_TILT_START), np.uintp(j0 + AT_TILT_END)
-    at_x, at_q = np.uintp(j0 + AT_X), np.uintp(j0 + AT_Q)
+    at_x_by_L, at_x_by_u = np.uintp(j0 + AT_X_BY_L), np.uintp(j0 + AT_X_BY_U)
+    at_E_by_L, at_E_by_u = np.uintp(j0 + AT_E_BY_L), np.uintp(j0 + AT_E_BY_U)
+    at_x, at_hazard, at_q = np.uintp(j0 + AT_X), np.uintp(j0 + AT_L), np.uintp(j0 + AT_Q)
     f, a, a0, a1, curvature, per_leak = given[0], given[1], given[2], given[3], given[4], given[5]
     w0, w1, g_fired, g_mass, g_fired_free = given[6], given[7], given[8], given[9], given[10]
     g_mass_free, g_square, g_square_free = given[11], given[12], given[13]
     g_rate = given[14] / w1
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
-    per_f, largest_curved = 1.0 / f, w1 * LARGEST_CURVED_HAZARD
+    largest_curved = w1 * LARGEST_CURVED_HAZARD
     g_H, g_start, g_end, g_f, g_bent_start, g_bent_end = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    g_log_weight = 0.0
     # hazards, from the tape; in a loop of its own, for a processor has no room for more than one long formula at a time
     for j in range(np.uintp(count)):
         E_in, E = float(tape_E[m_in, column + j + np.uintp(1)]), float(tape_E[m, column + j])
@@ -123,55 +126,53 @@ def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
         u, u0, u1 = a + curvature_start * G, a0 + curvature_start * G, a1 + curvature * G
         D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
-        tilt_start = D1 * inverse
-        x_start = weight_start * (E_in * D) * tilt_start
-        ages[at_tilt_start + j], ages[at_tilt_end + j], ages[at_x + j] = tilt_start, D0 * inverse, x_start
+        tilt_start, tilt_end = D1 * inverse, D0 * inverse
+        x_by_L = weight_start * tilt_start
+        x_start = (E_in * D) * x_by_L
+        ages[at_x_by_L + j], ages[at_x_by_u + j] = x_by_L, (1.0 - 2.0 * u0) * tilt_start
+        ages[at_E_by_L + j], ages[at_E_by_u + j] = tilt_end, (-1.0 - 2.0 * u1) * (tilt_end * E)
+        ages[at_x + j], ages[at_hazard + j] = x_start, E * D1
         ages[at_q + j] = exp_falling(-(x_start + E))
     for j in range(np.uintp(count)):
         S_in, E_in = float(tape_S[m, column + j]), float(tape_E[m_in, column + j + np.uintp(1)])
-        E = float(tape_E[m, column + j])
-        tilt_start, tilt_end = ages[at_tilt_start + j], ages[at_tilt_end + j]
-        x_start, q = ages[at_x + j], ages[at_q + j]
-        G = ages[at_decay + j] * cells[at_release + j]
-        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
-        L_end = E * (1.0 + u1 + u1 * u1)  # times w_1
-        p = 1.0 - q
+        decay, at_release_j, count_j = ages[at_decay + j], cells[at_release + j], cells[at_n + j]
+        L_end, q = ages[at_hazard + j], ages[at_q + j]
+        G, p = decay * at_release_j, 1.0 - q
         y = min(0.25 * change * E_in, 1.0)  # kept(change · E_in), and its derivative
         root = 1.0 - y + 0.5 * y * y
-        c = (root * root) * (root * root)
-        c_slope = -(1.0 - y) * (root * root) * root
+        root_2 = root * root
+        c, c_slope = root_2 * root_2, (y - 1.0) * (root_2 * root)
         survival = S_in * c
-        count_j = cells[at_n + j]
-        mass_j = survival * count_j
-        alive = 1.0 - survival
-        # backward
-        of_rate = g_rate * L_end
-        g_kept = cells[at_S + j] + of_rate * count_j  # of survival · q
-        per_mass = g_mass + p * (g_fired + p * g_square)
-        per_free = g_mass_free + p * (g_fired_free + p * g_square_free)
-        g_survival = g_kept * q + count_j * (per_mass + (alive - survival) * per_free)
-        cells[at_g_n + j] += survival * (per_mass + alive * per_free + of_rate * q)
-        g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free))
-        g_x = (g_p - g_kept * survival) * q
+        mass_j, alive = survival * count_j, 1.0 - survival
+        # backward; of the sums first, what they gain by p, by v and by S n
+        by_p, by_p_free, of_rate = g_fired + p * g_square, g_fired_free + p * g_square_free, g_rate * L_end
+        per_free = g_mass_free + p * by_p_free
+        per_mass = g_mass + p * by_p + alive * per_free + of_rate * q
+        by_p += p * g_square + alive * (by_p_free + p * g_square_free)
+        g_kept = cells[at_S + j]  # gradient of survival · q
+        cells[at_g_n + j] += survival * per_mass
+        g_survival = g_kept * q + count_j * (per_mass - survival * per_free)
+        g_x = (mass_j * (by_p - of_rate) - g_kept * survival) * q
         g_E_end = cells[at_E + j] + g_x
-        g_L_end = cells[at_L + j] + g_rate * (q * mass_j) + g_E_end * tilt_end
-        g_u0 = g_x * x_start * (1.0 - 2.0 * u0) * tilt_start
-        g_u1 = -g_E_end * E * (1.0 + 2.0 * u1) * tilt_end
+        g_L_end = cells[at_L + j] + g_rate * (q * mass_j) + g_E_end * ages[at_E_by_L + j]
+        of_x = g_x * ages[at_x + j]
+        g_u0, g_u1 = of_x * ages[at_x_by_u + j], g_E_end * ages[at_E_by_u + j]
         g_u = g_L_end * min(L_end, largest_curved)
         g_change = c_slope * (S_in * g_survival)
         g_G = curvature_start * g_u0 + curvature * g_u1 - g_u
         cells[at_S + j] = c * g_survival
-        cells[at_L + j] = g_x * weight_start * tilt_start
+        cells[at_L + j] = g_x * ages[at_x_by_L + j]
         cells[at_E + j] = change * g_change
-        cells[at_g_release + j] += g_G * ages[at_decay + j]
-        ages[at_g_decay + j] += g_G * cells[at_release + j]
+        cells[at_g_release + j] += g_G * decay
+        ages[at_g_decay + j] += g_G * at_release_j
         g_H += g_u
         g_start += g_u0
         g_end += g_u1
-        g_f += per_f * g_x * x_start + E_in * g_change
+        g_log_weight += of_x
+        g_f += E_in * g_change
         g_bent_start += G * g_u0
         g_bent_end += G * g_u1
-    return g_H, g_start, g_end, g_f, g_bent_start, g_bent_end
+    return g_H, g_start, g_end, g_f + g_log_weight / f, g_bent_start, g_bent_end
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
