@@ -69,7 +69,7 @@ from .sweep import (
 
 # Rows of cohorts, see `sweep.ROW`: counts and potentials at release, gradients of S, w_1 L and E, and of the first two.
 # Rows of ages: γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next: derivatives of x
-# by w_1 L and (over the part of x from the start of the bin) by a_0, of E by w_1 L and by a_1; that part, w_1 L and 1 - p.
+# by w_1 L and (over the part of x from the start of the bin) by a_0, of E by w_1 L and by a_1; that part; w_1 L; 1 - p.
 AT_G_S, AT_G_L, AT_G_E, AT_G_N, AT_G_RELEASE, N_CELLS = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW, 7 * ROW
 AT_DECAY, AT_G_DECAY, N_AGES = 0, ROW, 9 * ROW
 AT_X_BY_L, AT_X_BY_U, AT_E_BY_L, AT_E_BY_U, AT_X, AT_L, AT_Q = (row * ROW for row in range(2, 9))
