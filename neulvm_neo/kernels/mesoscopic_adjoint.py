@@ -83,7 +83,7 @@ def minus_tilt_slope(u):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
-    """Adjoint of `sweep.advance_cohorts`.
+    """Adjoint of `sweep.approach_end` and `fire`.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numba import njit
 
-# Spans of time over which potentials are asked for: from the start of a bin and from the arrival of a spike fired then to
-# the end of the bin, and from both to the release of the cohorts.
+# Spans of time over which potentials are asked for: from the start of a bin and from the arrival of a spike fired then,
+# to the end of the bin; from both to the release of the cohorts.
 WHOLE, LATE, RELEASE, LATE_RELEASE, N_SPANS = range(5)
 
 

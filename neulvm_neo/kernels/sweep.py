@@ -54,17 +54,19 @@ _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed 
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
-def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E):
-    """One bin for `count` cohorts in the order of birth: S, L and E are updated.
+def approach_end(k, m, s0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E):
+    """Hazards at the end of a bin for `count` cohorts in the order of birth: L and E are updated, S corrected by f.
+
+    What remains of the bin is `fire`, a loop of its own, because its exponential waits for this one: a processor looks
+    ahead by some hundred instructions, less than it takes to fill the time with the next cells.
 
     Parameters
     ----------
     k, m : int
         Rows of `decay` and of the tapes. Indices are unsigned and slices avoided: an index that may be negative would
         cost a test per cell and the vectorisation with it, a slice the counting of references.
-    s0, j0, count : int
-        Place of the first count in `cells`, first column in `decay` and the tapes; number of cohorts, best a multiple
-        of `discretization.LANES`.
+    s0, count : int
+        Place of the first count in `cells`; number of cohorts, best a multiple of `discretization.LANES`.
     cells : (K · N_CELLS,), updated
     decay : (K, ·)
         γ^(age - origin).
@@ -76,22 +78,14 @@ def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvatu
         κ (τ_m dH/dt) at the start and, predicted, at the end; κ; 1/γ.
     tape_S, tape_E : (·, ·), filled
         Survival as it came in and E.
-
-    Returns
-    -------
-    tuple of float
-        Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
-    k, m, j0 = np.uintp(k), np.uintp(m), np.uintp(j0)
-    at_n, at_release, at_S = np.uintp(s0 + AT_N), np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_S)
-    at_L, at_E, at_x = np.uintp(s0 + AT_L), np.uintp(s0 + AT_E), np.uintp(s0 + AT_X)
-    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    k, m = np.uintp(k), np.uintp(m)
+    at_release, at_S, at_L = np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_S), np.uintp(s0 + AT_L)
+    at_E, at_x = np.uintp(s0 + AT_E), np.uintp(s0 + AT_X)
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
-    # two loops, because one exponential waits for the other: a processor looks ahead by some hundred instructions, less
-    # than it takes to fill the time with the next cells
     for j in range(np.uintp(count)):
         S_in = cells[at_S + j]
-        G = decay[k, j0 + j] * cells[at_release + j]
+        G = decay[k, j] * cells[at_release + j]
         u0, u1 = a0 + curvature_start * G, a1 + curvature * G
         D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         weight = w1 / (D0 * D1)  # so that w_1 tilt(-u0) and w_1 tilt(u1) take one division
@@ -101,8 +95,21 @@ def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvatu
         cells[at_S + j] = S_in * kept(change * cells[at_E + j])
         cells[at_L + j] = L_end
         cells[at_E + j] = E_end
-        tape_S[m, j0 + j] = S_in
-        tape_E[m, j0 + j] = E_end
+        tape_S[m, j] = S_in
+        tape_E[m, j] = E_end
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
+def fire(s0, count, cells):
+    """The bin for `count` cohorts after `approach_end`: S is updated.
+
+    Returns
+    -------
+    tuple of float
+        Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
+    """
+    at_n, at_S, at_L, at_x = np.uintp(s0 + AT_N), np.uintp(s0 + AT_S), np.uintp(s0 + AT_L), np.uintp(s0 + AT_X)
+    fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(np.uintp(count)):
         survival = cells[at_S + j]
         q = exp_falling(-cells[at_x + j])
@@ -251,6 +258,14 @@ def forward(
                 at_release = release[k, n_history + t - r - 1 + R]
             u[newborn + k] = H_end - decay[k, windows[k] - r - 1] * at_release
             u[corrections + k] = min(max(late, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+        # the cohorts' hazards, while the scalars above become ready for vectors
+        for k in range(K):
+            r = int(c[k, REFRACTORY])
+            approach_end(
+                k, m_row + k, k * N_CELLS + own - windows[k], windows[k] - r - 1, cells, decay, f[k],
+                edges[H_END, k, row], edges[A_START, k, row], edges[A_END, k, row], c[k, CURVATURE], 1.0 / c[k, LEAK],
+                w0, w1, tape_S, tape_E,
+            )  # fmt: skip
         for j in range(u.size):
             capped = min(u[j], cap[j])
             u[j] = exp_falling(capped) * (1.0 + (u[j] - capped))
@@ -280,10 +295,7 @@ def forward(
             fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for part in range(2 if n_old > 0 else 1):
                 lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
-                add = advance_cohorts(
-                    k, m, first + lo, lo, size, cells, decay, f[k], edges[H_END, k, row], edges[A_START, k, row], a1,
-                    curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
-                )  # fmt: skip
+                add = fire(first + lo, size, cells)
                 if part == 0:
                     fired, mass, fired_free, mass_free, square, square_free, rate = add
                 else:
