@@ -382,20 +382,26 @@ def adjoint(
     g_offsets = g_step.log_hazard_offset
     g_surprise, given = np.empty(K), np.empty(16)
     rows = stop - start
+    n_given, n_cohorts, first_bin = np.uintp(n_history), np.uintp(n_history + rows), np.uintp(start)
     for k in range(K):
         R, at, at_age = step.release_bins[k], k * N_CELLS, k * N_AGES
-        for s in range(n_history + rows):
-            cells[at + AT_N + s] = n[k, start + s]
-            cells[at + AT_G_N + s], cells[at + AT_G_RELEASE + s] = 0.0, 0.0
-        for s in range(n_history + rows - R):
-            cells[at + AT_RELEASE + s] = release[k, start + R + s]
-        for s in range(rows):
-            cells[at + AT_G_S + s], cells[at + AT_G_L + s], cells[at + AT_G_E + s] = 0.0, 0.0, 0.0
-        for s in range(n_history):
-            cells[at + AT_G_S + rows + s] = g_S[k, s]
-            cells[at + AT_G_L + rows + s] = g_L[k, s]
-            cells[at + AT_G_E + rows + s] = g_E[k, s]
-            ages[at_age + AT_DECAY + s], ages[at_age + AT_G_DECAY + s] = decay[k, s], 0.0
+        at_n, at_g_n, at_g_S = np.uintp(at + AT_N), np.uintp(at + AT_G_N), np.uintp(at + AT_G_S)
+        at_g_L, at_g_E = np.uintp(at + AT_G_L), np.uintp(at + AT_G_E)
+        at_release, at_g_release = np.uintp(at + AT_RELEASE), np.uintp(at + AT_G_RELEASE)
+        at_decay, at_g_decay = np.uintp(at_age + AT_DECAY), np.uintp(at_age + AT_G_DECAY)
+        first_released, later = np.uintp(start + R), np.uintp(rows)
+        for s in range(n_cohorts):
+            cells[at_n + s] = n[k, first_bin + s]
+            cells[at_g_n + s], cells[at_g_release + s] = 0.0, 0.0
+        for s in range(n_cohorts - np.uintp(R)):
+            cells[at_release + s] = release[k, first_released + s]
+        for s in range(later):
+            cells[at_g_S + s], cells[at_g_L + s], cells[at_g_E + s] = 0.0, 0.0, 0.0
+        for s in range(n_given):
+            cells[at_g_S + later + s] = g_S[k, s]
+            cells[at_g_L + later + s] = g_L[k, s]
+            cells[at_g_E + later + s] = g_E[k, s]
+            ages[at_decay + s], ages[at_g_decay + s] = decay[k, s], 0.0
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -587,11 +593,14 @@ def adjoint(
             else:
                 g_expected[b] = 0.0
     for k in range(K):
-        R, at, at_age = step.release_bins[k], k * N_CELLS, k * N_AGES
-        for s in range(n_history + rows):
-            g_n[k, start + s] += cells[at + AT_G_N + s]
-        for s in range(n_history + rows - R):
-            g_release[k, start + R + s] += cells[at + AT_G_RELEASE + s]
-        for s in range(n_history):
-            g_S[k, s], g_L[k, s], g_E[k, s] = cells[at + AT_G_S + s], cells[at + AT_G_L + s], cells[at + AT_G_E + s]
-            g_decay[k, s] += ages[at_age + AT_G_DECAY + s]
+        R, at = step.release_bins[k], k * N_CELLS
+        at_g_n, at_g_release, at_g_S = np.uintp(at + AT_G_N), np.uintp(at + AT_G_RELEASE), np.uintp(at + AT_G_S)
+        at_g_L, at_g_E, at_g_decay = np.uintp(at + AT_G_L), np.uintp(at + AT_G_E), np.uintp(k * N_AGES + AT_G_DECAY)
+        first_released = np.uintp(start + R)
+        for s in range(n_cohorts):
+            g_n[k, first_bin + s] += cells[at_g_n + s]
+        for s in range(n_cohorts - np.uintp(R)):
+            g_release[k, first_released + s] += cells[at_g_release + s]
+        for s in range(n_given):
+            g_S[k, s], g_L[k, s], g_E[k, s] = cells[at_g_S + s], cells[at_g_L + s], cells[at_g_E + s]
+            g_decay[k, s] += ages[at_g_decay + s]

@@ -210,18 +210,21 @@ def forward(
     u, cap = np.zeros(_WIDTH * -(-4 * K // _WIDTH)), np.full(_WIDTH * -(-4 * K // _WIDTH), LOG_HAZARD_CAP)
     cap[corrections:] = LARGEST_CORRECTION
     log_q = np.zeros(_WIDTH * -(-2 * K // _WIDTH))  # then q, of the free neurons and those of age r + 1
+    n_cohorts, first_bin = np.uintp(n_history + stop - start), np.uintp(start)
     for k in range(K):
         window, R, at = windows[k], int(c[k, RELEASE]), k * N_CELLS
+        at_n, at_release, at_S = np.uintp(at + AT_N), np.uintp(at + AT_RELEASE), np.uintp(at + AT_S)
+        at_L, at_E, first_released = np.uintp(at + AT_L), np.uintp(at + AT_E), np.uintp(start + R)
         for j in range(1, window - int(c[k, REFRACTORY])):
             tape_E[(stop - start) * K + k, j] = E[k, n_history - window + j - 1]
-        for s in range(n_history):
-            cells[at + AT_S + s], cells[at + AT_L + s], cells[at + AT_E + s] = S[k, s], L[k, s], E[k, s]
-        for s in range(n_history + stop - start):
-            cells[at + AT_N + s] = n[k, start + s]
-        for s in range(n_history, n_history + stop - start):
-            cells[at + AT_S + s] = 1.0
-        for s in range(n_history + stop - start - R):  # the others are not released yet
-            cells[at + AT_RELEASE + s] = release[k, start + R + s]
+        for s in range(np.uintp(n_history)):
+            cells[at_S + s], cells[at_L + s], cells[at_E + s] = S[k, s], L[k, s], E[k, s]
+        for s in range(n_cohorts):
+            cells[at_n + s] = n[k, first_bin + s]
+        for s in range(np.uintp(n_history), n_cohorts):
+            cells[at_S + s] = 1.0
+        for s in range(n_cohorts - np.uintp(R)):  # the others are not released yet
+            cells[at_release + s] = release[k, first_released + s]
     for t in range(start, stop):
         row = t - start
         m_row = (stop - 1 - t) * K
