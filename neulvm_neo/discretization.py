@@ -261,8 +261,8 @@ def decay_table(step, windows):
     for k in range(K):
         power = np.arange(windows[k], 0, -1) - step.decay_origin[k]
         leak = step.leak[..., k, None]
-        table[..., k, : windows[k]] = leak**power
-        slope[..., k, : windows[k]] = power * leak ** (power - 1.0)
+        decay = leak**power
+        table[..., k, : windows[k]], slope[..., k, : windows[k]] = decay, power * decay / leak
     return table, slope
 
 

@@ -175,7 +175,34 @@ def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
     return g_H, g_start, g_end, g_f + g_log_weight / f, g_bent_start, g_bent_end
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True)
+def start_adjoint(
+    n_history, settled, windows, decay, decay_slope, release, slope, H, n, S, L, step, g_S, g_L, g_E, g_free,
+    g_expected, g_decay, g_c, g_release, g_H, g_n, g_step,
+):  # fmt: skip
+    """Adjoint of all that comes before the first bin: `sweep.resume`, then `mesoscopic.settled_cohorts` if `settled`.
+
+    Then that of `decay_table` and of `constants`, whose gradients g_decay and g_c are complete.
+    """
+    resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, step, g_E, g_L, g_release, g_step)
+    for k in range(windows.size):
+        if settled:
+            first = n_history - windows[k]
+            g_potential, g_count = settled_adjoint(
+                k, step, windows[k], decay[k], decay_slope[k], H[k, 0], n[k, 0], S[k, first:], L[k, first:],
+                g_S[k, first:], g_L[k, first:], g_free[k], g_step,
+            )  # fmt: skip
+            g_H[k, 0] += g_potential
+            g_n[k, 0] += g_count
+            g_n[k, n_history - 1] += g_expected[k]
+        g_leak = 0.0
+        for j in range(n_history):
+            g_leak += g_decay[k, j] * decay_slope[k, j]
+        g_step.leak[k] += g_leak
+    constants_adjoint(g_c, step, g_step)
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, step, g_E, g_L, g_release, g_step):
     """Adjoint of `sweep.resume`: g_L (K, ≥ n_history), gradients of w_1 L, become those of L; the slopes are given."""
     w1 = step.weight_end
@@ -197,7 +224,7 @@ def resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, st
             g_step.leak[k] += g_u * curvature * decay_slope[k, j] * release[k, s + R] - curvature * g_curvature
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def settled_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g_free, g_step):
     """Adjoint of `settled_cohorts` where all counts are n: from g_S, g_L (window,) and g_free (5,).
 
@@ -294,7 +321,7 @@ def settled_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g
     return g_H, g_n
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def constants_adjoint(g_c, step, g_step):
     """Adjoint of `constants` for those that are fitted: adds to g_step."""
     for k in range(g_c.shape[0]):
