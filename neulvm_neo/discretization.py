@@ -3,9 +3,12 @@
 Every scheme is the same recursion (see `kernels.mesoscopic`) with other coefficients.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+
+from .kernels import responses
 
 SCHEMES = ("second-order", "exponential", "euler")
 ROUNDING_SCHEMES = ("exponential", "euler")  # refractory periods and delays become whole bins
@@ -106,15 +109,12 @@ def discretize(parameters, bin_size, scheme="second-order"):
         release = r + 0.5 + phi
         R = np.floor(release).astype(np.int64)
         fraction = release - R
-        late = bin_size * (1.0 - psi)
-        now = -np.expm1(-late / tau_syn)
-        n_axes = max(tau_m.ndim, tau_syn.ndim, J.ndim - 1) - 1
-        current, response = _responses(tau_m, tau_syn, _moments(bin_size, psi, fraction, n_axes))
-        by_current, _, release_by_current, _ = J * current[0]
-        by_any, by_now, release_by_any, release_by_now = J * response[0]
+        now = -np.expm1(-bin_size * (1.0 - psi) / tau_syn)
+        current, response, integrated = _responses(tau_m, tau_syn, J.ndim - 2, bin_size, psi, fraction)
+        by_current, _, release_by_current, _ = J * current
+        by_any, by_now, release_by_any, release_by_now = J * response
         instant = (d == 0) / (n_neurons * bin_size)  # Hz per spike of sources that act within the bin
-        of_late = [value[1] for value in response]
-        within = _integrated_step_response(tau_m, tau_syn, late, of_late)[0] * ((d == 0) / (n_neurons * bin_size**2))
+        within = integrated * ((d == 0) / (n_neurons * bin_size**2))
         return Step(
             **common,
             leak=np.exp(-bin_size / tau_m),
@@ -193,44 +193,24 @@ def pull_back(g_step, parameters, bin_size, scheme="second-order"):
 
     ``t_ref``, ``delay`` and ``n_neurons`` are given, not fitted: they get zero gradient.
     """
-    tau_m, tau_syn = np.asarray(parameters.tau_m, dtype=float), np.asarray(parameters.tau_syn, dtype=float)
-    J, n_neurons = np.asarray(parameters.J, dtype=float), np.asarray(parameters.n_neurons, dtype=float)
+    J, tau_m, tau_syn, n_neurons = (
+        np.ascontiguousarray(value, dtype=float)
+        for value in (parameters.J, parameters.tau_m, parameters.tau_syn, parameters.n_neurons)
+    )
     zeros = np.zeros_like(tau_m)
-    decay = np.exp(-bin_size / tau_syn)
-    decay_slope = decay * bin_size / tau_syn**2
     g_J, g_tau_m = g_step.J.copy(), g_step.tau_m.copy()
-    g_tau_syn = g_step.synaptic_decay * decay_slope
 
     if scheme == "second-order":
-        r, phi = _whole_and_rest(np.asarray(parameters.t_ref, dtype=float) / bin_size)
+        _, phi = _whole_and_rest(np.asarray(parameters.t_ref, dtype=float) / bin_size)
         d, psi = _whole_and_rest(np.asarray(parameters.delay, dtype=float) / bin_size)
-        fraction = (phi + 0.5) % 1.0
-        late = bin_size * (1.0 - psi)
-        instant = (d == 0) / (n_neurons * bin_size)
-        now = -np.expm1(-late / tau_syn)
-        g_gap = g_step.feedback_gap * instant
-        g_J += g_gap * tau_m[:, None] * now
-        g_tau_m += (g_gap * J * now).sum(axis=1)
-        g_now = g_step.arrive_now - g_step.arrive_before + (g_gap * tau_m[:, None] * J).sum(axis=0)
-        g_tau_syn += -g_step.arrive_before * decay_slope - g_now * np.exp(-late / tau_syn) * late / tau_syn**2
-        g_by_now = g_step.by_now - g_step.by_before + g_step.feedback * instant - g_gap
-        current, response = _responses(tau_m, tau_syn, _moments(bin_size, psi, fraction, 0))
-        within = _integrated_step_response(tau_m, tau_syn, late, [value[1] for value in response])
-        nothing = np.zeros_like(J)
-        for (value, by_tau_m, by_tau_syn), g in (  # all are J times a response
-            (current, np.stack([g_step.by_current, nothing, g_step.release_by_current, nothing])),
-            (response, np.stack([
-                g_step.by_before, g_by_now, g_step.release_by_before, g_step.release_by_now - g_step.release_by_before,
-            ])),
-            (within, g_step.gain_within * ((d == 0) / (n_neurons * bin_size**2))),
-        ):  # fmt: skip
-            g_J += (g * value).reshape(-1, *J.shape).sum(axis=0)
-            g_tau_m += (g * J * by_tau_m).reshape(-1, *J.shape).sum(axis=(0, 2))
-            g_tau_syn += (g * J * by_tau_syn).reshape(-1, *J.shape).sum(axis=(0, 1))
-        g_tau_m += g_step.leak * np.exp(-bin_size / tau_m) * bin_size / tau_m**2
-        g_tau_m -= g_step.curvature * bin_size / (6.0 * tau_m**2)
-        g_tau_m -= g_step.release_slope * fraction * bin_size / tau_m**2
+        g_tau_syn = np.zeros_like(tau_syn)
+        responses.adjoint(
+            bin_size, J, tau_m, tau_syn, n_neurons, psi, (phi + 0.5) % 1.0, d, g_step, g_J, g_tau_m, g_tau_syn
+        )
     else:
+        decay = np.exp(-bin_size / tau_syn)
+        decay_slope = decay * bin_size / tau_syn**2
+        g_tau_syn = g_step.synaptic_decay * decay_slope
         leak, gain = _first_order_leak(tau_m, bin_size, scheme)
         if scheme == "euler":
             leak_slope, gain_slope = bin_size / tau_m**2, zeros
@@ -281,8 +261,8 @@ def decay_table(step, windows):
     for k in range(K):
         power = np.arange(windows[k], 0, -1) - step.decay_origin[k]
         leak = step.leak[..., k, None]
-        table[..., k, : windows[k]] = leak**power
-        slope[..., k, : windows[k]] = power * leak ** (power - 1.0)
+        decay = leak**power
+        table[..., k, : windows[k]], slope[..., k, : windows[k]] = decay, power * decay / leak
     return table, slope
 
 
@@ -297,73 +277,17 @@ def _first_order_leak(tau_m, bin_size, scheme):
     return np.exp(-bin_size / tau_m), -tau_m * np.expm1(-bin_size / tau_m)
 
 
-def _current_response(tau_m, tau_syn, time):
-    """H(time) per mV of J after I(0) = 1 Hz and silence, with its derivatives by τ_m and τ_syn; all (…, K, K).
-
-    D(h) = (exp(-h/τ_m) - exp(-h/τ_s)) / (1/τ_s - 1/τ_m) = h exp(-h/τ_s) φ(x), x = h/τ_s - h/τ_m, φ(x) = (e^x - 1)/x.
-    """
-    a, b = 1.0 / tau_m[..., :, None], 1.0 / tau_syn[..., None, :]
-    h = np.broadcast_to(time, np.broadcast_shapes(a.shape, b.shape, np.shape(time)))
-    phi, phi_slope = _phi((b - a) * h)
-    envelope = h * np.exp(-b * h)
-    value = envelope * phi
-    by_a, by_b = -h * envelope * phi_slope, -h * value + h * envelope * phi_slope
-    return value, -by_a * a**2, -by_b * b**2
-
-
-def _moments(bin_size, psi, fraction, n_axes):
-    """Times (4, …, K, K) in s up to which responses are needed: from the start of the bin and from a spike's arrival.
-
-    Both to the end of the bin, then both to the release; psi (K,) and fraction (K,) are in bins, … are `n_axes`.
-    """
-    moments = np.empty((4, fraction.size, psi.size))
-    moments[0], moments[1], moments[2] = 1.0, 1.0 - psi, fraction[:, None]
-    moments[3] = np.maximum(fraction[:, None] - psi, 0.0)
-    return bin_size * moments.reshape(4, *n_axes * (1,), fraction.size, psi.size)
-
-
-def _responses(tau_m, tau_syn, time):
-    """`_current_response`, and H(time) per mV of J under A = 1 Hz since 0, from rest.
-
-    Both with their derivatives by τ_m and τ_syn; all (…, K, K).
-    """
-    value, by_tau_m, by_tau_syn = _current_response(tau_m, tau_syn, time)
-    tau = tau_m[..., :, None]
-    h = np.broadcast_to(time, value.shape)
-    lost = np.exp(-h / tau)
-    response = tau * (1.0 - lost) - value, (1.0 - lost) - lost * h / tau - by_tau_m, -by_tau_syn
-    return (value, by_tau_m, by_tau_syn), response
-
-
-def _integrated_step_response(tau_m, tau_syn, time, response):
-    """Integral from 0 to time of the second of `_responses`, with its derivatives by τ_m and τ_syn; all (…, K, K).
-
-    The `response` obeys τ_m y' + y = τ_m I, so its integral is τ_m (∫I - y(time)).
-    """
-    y, y_by_tau_m, y_by_tau_syn = response
-    tau, tau_s = tau_m[..., :, None], tau_syn[..., None, :]
-    h = np.broadcast_to(time, y.shape)
-    lost = np.exp(-h / tau_s)
-    current = h - tau_s * (1.0 - lost)
-    current_slope = -(1.0 - lost) + lost * h / tau_s
-    return tau * (current - y), (current - y) - tau * y_by_tau_m, tau * (current_slope - y_by_tau_syn)
-
-
-def _phi(x):
-    """(e^x - 1)/x and its derivative; the series where the difference would cancel."""
-    small = np.abs(x) < 0.02
-    any_small = small.any()
-    safe = np.where(small, 1.0, x) if any_small else x
-    rise = np.expm1(safe)
-    value, slope = rise / safe, (rise * (safe - 1.0) + safe) / safe**2
-    if any_small:
-        value = np.where(small, _series(x, (1.0, 2.0, 6.0, 24.0, 120.0, 720.0, 5040.0)), value)
-        slope = np.where(small, _series(x, (2.0, 3.0, 8.0, 30.0, 144.0, 840.0, 5760.0)), slope)
-    return value, slope
-
-
-def _series(x, denominators):
-    total = np.zeros_like(x)
-    for denominator in reversed(denominators):
-        total = total * x + 1.0 / denominator
-    return total
+def _responses(tau_m, tau_syn, n_axes, bin_size, psi, fraction):
+    """`responses.forward` for arrays (…, K): two of (4, …, K, K) and one of (…, K, K), where … has at least n_axes."""
+    K = tau_m.shape[-1]
+    axes = np.broadcast_shapes(tau_m.shape[:-1], tau_syn.shape[:-1])
+    axes = (1,) * (n_axes - len(axes)) + axes
+    if math.prod(axes) > 1:
+        tau_m, tau_syn = np.broadcast_to(tau_m, (*axes, K)), np.broadcast_to(tau_syn, (*axes, K))
+    tau_m, tau_syn = tau_m.reshape(-1, K), tau_syn.reshape(-1, K)
+    n = len(tau_m)
+    current, response = np.empty((2, responses.N_SPANS, n, K, K))
+    within = np.empty((n, K, K))
+    responses.forward(bin_size, tau_m, tau_syn, psi, fraction, current, response, within)
+    shape = (*axes, K, K)
+    return current.reshape(-1, *shape), response.reshape(-1, *shape), within.reshape(shape)

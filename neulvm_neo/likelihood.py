@@ -6,6 +6,7 @@ Sole caller of the adjoint kernels.
 import math
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,14 @@ class Observation:
         return cls(
             spikes, np.asarray(labels, dtype=np.int64), len(counts), stimulus, np.asarray(history_rate, dtype=float)
         )
+
+    @cached_property
+    def trains(self):
+        """Bins with a spike, one neuron after the other; where each begins; bins until all neurons have fired."""
+        trains = [np.asarray(times, dtype=np.int64) for times in self.spikes]
+        offsets = np.cumsum([0, *(times.size for times in trains)])
+        unseen = max((int(times[0]) + 1 if times.size else self.n_bins for times in trains), default=0)
+        return np.concatenate([*trains, np.empty(0, dtype=np.int64)]), offsets, unseen
 
     @property
     def n_spikes(self):
@@ -267,15 +276,12 @@ class _Sweep:
         if self.given is not None:
             self.counts[:, :B] = self.given.n[0]
         self.counts[:, B:] = np.asarray(n).T
-        trains = [np.asarray(times, dtype=np.int64) for times in observation.spikes]
-        self.offsets = np.cumsum([0, *(times.size for times in trains)])
-        self.trains = np.concatenate([*trains, np.empty(0, dtype=np.int64)])
+        self.trains, self.offsets, unseen = observation.trains
         self.labels = np.asarray(observation.labels, dtype=np.int64)
         self.stimulus = np.ascontiguousarray(observation.stimulus.T, dtype=float)
         self.current, self.drive, self.H = np.empty((K, T + 1)), np.empty((K, T + 1)), np.empty((K, T + 1))
         self.release = np.empty((K, B + T))
         self.n_bar, self.variance, self.surprise = np.empty((K, T)), np.empty((K, T)), np.empty((K, T))
-        unseen = max((int(times[0]) + 1 if times.size else T for times in trains), default=0)
         self.h_unseen = np.empty((K, unseen))
         rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T, sweep.ROW - B)
         *self.tape, self.records, self.edges = _arrays_of(
@@ -379,9 +385,7 @@ class _Sweep:
 
     def backward(self):
         step, B, K = self.step, self.n_history, len(self.windows)
-        self.g_step = step._replace(
-            **{name: np.zeros(value.shape) for name, value in zip(step._fields, step, strict=True) if _is_real(value)}
-        )
+        self.g_step = type(step)(*(np.zeros(value.shape) if _is_real(value) else value for value in step))
         self.g_counts, self.g_decay = np.zeros(self.counts.shape), np.zeros(self.decay.shape)
         self.g_drive, self.g_H = np.zeros(self.drive.shape), np.zeros(self.H.shape)
         self.g_stimulus = np.zeros(self.stimulus.shape)
@@ -392,23 +396,13 @@ class _Sweep:
                 self._advance(start, stop, self.checkpoints[i])
                 self._evaluate(start, stop, True)
             self._retreat(start, stop, state)
-        S, L, _, free, *_ = self.checkpoints[0]
+        S, L, *_ = self.checkpoints[0]
         g_S, g_L, g_E, g_free, g_expected, _ = state
-        mesoscopic_adjoint.resume_adjoint(
-            B, self.windows, self.decay, self.decay_slope, self.release, self.slope, L, step, g_E, g_L, self.g_release,
-            self.g_step,
+        mesoscopic_adjoint.start_adjoint(
+            B, self.given is None, self.windows, self.decay, self.decay_slope, self.release, self.slope, self.H,
+            self.counts, S, L, step, g_S, g_L, g_E, g_free, g_expected, self.g_decay, self.g_c, self.g_release,
+            self.g_H, self.g_counts, self.g_step,
         )  # fmt: skip
-        for k, window in enumerate(self.windows if self.given is None else ()):
-            own = slice(B - window, B)
-            g_H, g_n = mesoscopic_adjoint.settled_adjoint(
-                k, step, window, self.decay[k, :window], self.decay_slope[k, :window], self.H[k, 0], self.counts[k, 0],
-                S[k, own], L[k, own], g_S[k, own], g_L[k, own], g_free[k], self.g_step,
-            )  # fmt: skip
-            self.g_H[k, 0] += g_H
-            self.g_counts[k, 0] += g_n
-            self.g_counts[k, B - 1] += g_expected[k]
-        self.g_step.leak[:] += (self.g_decay * self.decay_slope).sum(axis=1)
-        mesoscopic_adjoint.constants_adjoint(self.g_c, step, self.g_step)
         potential.adjoint(
             self.counts, self.stimulus, step, B, self.current, self.drive, self.H, self.g_drive, self.g_H,
             self.g_release, self.g_counts, self.g_stimulus, self.g_step, self.given is None,

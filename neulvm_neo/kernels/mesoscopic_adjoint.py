@@ -68,10 +68,11 @@ from .sweep import (
 )  # fmt: skip
 
 # Rows of cohorts, see `sweep.ROW`: counts and potentials at release, gradients of S, w_1 L and E, and of the first two.
-# Rows of ages: γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next.
+# Rows of ages: γ^(age - origin) and its gradient, and what one loop over cohorts leaves for the next: derivatives of x
+# by w_1 L and (over the part of x from the start of the bin) by a_0, of E by w_1 L and by a_1; that part; w_1 L; 1 - p.
 AT_G_S, AT_G_L, AT_G_E, AT_G_N, AT_G_RELEASE, N_CELLS = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW, 7 * ROW
-AT_DECAY, AT_G_DECAY, N_AGES = 0, ROW, 6 * ROW
-AT_TILT_START, AT_TILT_END, AT_X, AT_Q = 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
+AT_DECAY, AT_G_DECAY, N_AGES = 0, ROW, 9 * ROW
+AT_X_BY_L, AT_X_BY_U, AT_E_BY_L, AT_E_BY_U, AT_X, AT_L, AT_Q = (row * ROW for row in range(2, 9))
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -82,7 +83,7 @@ def minus_tilt_slope(u):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
-    """Adjoint of `sweep.advance_cohorts`.
+    """Adjoint of `sweep.approach_end` and `fire`.
 
     Parameters
     ----------
@@ -107,15 +108,17 @@ def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
     at_L, at_E = np.uintp(s0 + AT_G_L), np.uintp(s0 + AT_G_E)
     at_g_n, at_g_release = np.uintp(s0 + AT_G_N), np.uintp(s0 + AT_G_RELEASE)
     at_decay, at_g_decay = np.uintp(j0 + AT_DECAY), np.uintp(j0 + AT_G_DECAY)
-    at_tilt_start, at_tilt_end = np.uintp(j0 + AT_TILT_START), np.uintp(j0 + AT_TILT_END)
-    at_x, at_q = np.uintp(j0 + AT_X), np.uintp(j0 + AT_Q)
+    at_x_by_L, at_x_by_u = np.uintp(j0 + AT_X_BY_L), np.uintp(j0 + AT_X_BY_U)
+    at_E_by_L, at_E_by_u = np.uintp(j0 + AT_E_BY_L), np.uintp(j0 + AT_E_BY_U)
+    at_x, at_hazard, at_q = np.uintp(j0 + AT_X), np.uintp(j0 + AT_L), np.uintp(j0 + AT_Q)
     f, a, a0, a1, curvature, per_leak = given[0], given[1], given[2], given[3], given[4], given[5]
     w0, w1, g_fired, g_mass, g_fired_free = given[6], given[7], given[8], given[9], given[10]
     g_mass_free, g_square, g_square_free = given[11], given[12], given[13]
     g_rate = given[14] / w1
     curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
-    per_f, largest_curved = 1.0 / f, w1 * LARGEST_CURVED_HAZARD
+    largest_curved = w1 * LARGEST_CURVED_HAZARD
     g_H, g_start, g_end, g_f, g_bent_start, g_bent_end = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    g_log_weight = 0.0
     # hazards, from the tape; in a loop of its own, for a processor has no room for more than one long formula at a time
     for j in range(np.uintp(count)):
         E_in, E = float(tape_E[m_in, column + j + np.uintp(1)]), float(tape_E[m, column + j])
@@ -123,58 +126,83 @@ def retreat_cohorts(m, m_in, s0, j0, count, given, cells, ages, tape_S, tape_E):
         u, u0, u1 = a + curvature_start * G, a0 + curvature_start * G, a1 + curvature * G
         D, D0, D1 = 1.0 + u + u * u, 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
         inverse = 1.0 / (D0 * D1)
-        tilt_start = D1 * inverse
-        x_start = weight_start * (E_in * D) * tilt_start
-        ages[at_tilt_start + j], ages[at_tilt_end + j], ages[at_x + j] = tilt_start, D0 * inverse, x_start
+        tilt_start, tilt_end = D1 * inverse, D0 * inverse
+        x_by_L = weight_start * tilt_start
+        x_start = (E_in * D) * x_by_L
+        ages[at_x_by_L + j], ages[at_x_by_u + j] = x_by_L, (1.0 - 2.0 * u0) * tilt_start
+        ages[at_E_by_L + j], ages[at_E_by_u + j] = tilt_end, (-1.0 - 2.0 * u1) * (tilt_end * E)
+        ages[at_x + j], ages[at_hazard + j] = x_start, E * D1
         ages[at_q + j] = exp_falling(-(x_start + E))
     for j in range(np.uintp(count)):
         S_in, E_in = float(tape_S[m, column + j]), float(tape_E[m_in, column + j + np.uintp(1)])
-        E = float(tape_E[m, column + j])
-        tilt_start, tilt_end = ages[at_tilt_start + j], ages[at_tilt_end + j]
-        x_start, q = ages[at_x + j], ages[at_q + j]
-        G = ages[at_decay + j] * cells[at_release + j]
-        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
-        L_end = E * (1.0 + u1 + u1 * u1)  # times w_1
-        p = 1.0 - q
+        decay, at_release_j, count_j = ages[at_decay + j], cells[at_release + j], cells[at_n + j]
+        L_end, q = ages[at_hazard + j], ages[at_q + j]
+        G, p = decay * at_release_j, 1.0 - q
         y = min(0.25 * change * E_in, 1.0)  # kept(change · E_in), and its derivative
         root = 1.0 - y + 0.5 * y * y
-        c = (root * root) * (root * root)
-        c_slope = -(1.0 - y) * (root * root) * root
+        root_2 = root * root
+        c, c_slope = root_2 * root_2, (y - 1.0) * (root_2 * root)
         survival = S_in * c
-        count_j = cells[at_n + j]
-        mass_j = survival * count_j
-        alive = 1.0 - survival
-        # backward
-        of_rate = g_rate * L_end
-        g_kept = cells[at_S + j] + of_rate * count_j  # of survival · q
-        per_mass = g_mass + p * (g_fired + p * g_square)
-        per_free = g_mass_free + p * (g_fired_free + p * g_square_free)
-        g_survival = g_kept * q + count_j * (per_mass + (alive - survival) * per_free)
-        cells[at_g_n + j] += survival * (per_mass + alive * per_free + of_rate * q)
-        g_p = mass_j * (g_fired + 2.0 * p * g_square + alive * (g_fired_free + 2.0 * p * g_square_free))
-        g_x = (g_p - g_kept * survival) * q
+        mass_j, alive = survival * count_j, 1.0 - survival
+        # backward; of the sums first, what they gain by p, by v and by S n
+        by_p, by_p_free, of_rate = g_fired + p * g_square, g_fired_free + p * g_square_free, g_rate * L_end
+        per_free = g_mass_free + p * by_p_free
+        per_mass = g_mass + p * by_p + alive * per_free + of_rate * q
+        by_p += p * g_square + alive * (by_p_free + p * g_square_free)
+        g_kept = cells[at_S + j]  # gradient of survival · q
+        cells[at_g_n + j] += survival * per_mass
+        g_survival = g_kept * q + count_j * (per_mass - survival * per_free)
+        g_x = (mass_j * (by_p - of_rate) - g_kept * survival) * q
         g_E_end = cells[at_E + j] + g_x
-        g_L_end = cells[at_L + j] + g_rate * (q * mass_j) + g_E_end * tilt_end
-        g_u0 = g_x * x_start * (1.0 - 2.0 * u0) * tilt_start
-        g_u1 = -g_E_end * E * (1.0 + 2.0 * u1) * tilt_end
+        g_L_end = cells[at_L + j] + g_rate * (q * mass_j) + g_E_end * ages[at_E_by_L + j]
+        of_x = g_x * ages[at_x + j]
+        g_u0, g_u1 = of_x * ages[at_x_by_u + j], g_E_end * ages[at_E_by_u + j]
         g_u = g_L_end * min(L_end, largest_curved)
         g_change = c_slope * (S_in * g_survival)
         g_G = curvature_start * g_u0 + curvature * g_u1 - g_u
         cells[at_S + j] = c * g_survival
-        cells[at_L + j] = g_x * weight_start * tilt_start
+        cells[at_L + j] = g_x * ages[at_x_by_L + j]
         cells[at_E + j] = change * g_change
-        cells[at_g_release + j] += g_G * ages[at_decay + j]
-        ages[at_g_decay + j] += g_G * cells[at_release + j]
+        cells[at_g_release + j] += g_G * decay
+        ages[at_g_decay + j] += g_G * at_release_j
         g_H += g_u
         g_start += g_u0
         g_end += g_u1
-        g_f += per_f * g_x * x_start + E_in * g_change
+        g_log_weight += of_x
+        g_f += E_in * g_change
         g_bent_start += G * g_u0
         g_bent_end += G * g_u1
-    return g_H, g_start, g_end, g_f, g_bent_start, g_bent_end
+    return g_H, g_start, g_end, g_f + g_log_weight / f, g_bent_start, g_bent_end
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@njit(cache=True, error_model="numpy", nogil=True)
+def start_adjoint(
+    n_history, settled, windows, decay, decay_slope, release, slope, H, n, S, L, step, g_S, g_L, g_E, g_free,
+    g_expected, g_decay, g_c, g_release, g_H, g_n, g_step,
+):  # fmt: skip
+    """Adjoint of all that comes before the first bin: `sweep.resume`, then `mesoscopic.settled_cohorts` if `settled`.
+
+    Then that of `decay_table` and of `constants`, whose gradients g_decay and g_c are complete.
+    """
+    resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, step, g_E, g_L, g_release, g_step)
+    for k in range(windows.size):
+        if settled:
+            first = n_history - windows[k]
+            g_potential, g_count = settled_adjoint(
+                k, step, windows[k], decay[k], decay_slope[k], H[k, 0], n[k, 0], S[k, first:], L[k, first:],
+                g_S[k, first:], g_L[k, first:], g_free[k], g_step,
+            )  # fmt: skip
+            g_H[k, 0] += g_potential
+            g_n[k, 0] += g_count
+            g_n[k, n_history - 1] += g_expected[k]
+        g_leak = 0.0
+        for j in range(n_history):
+            g_leak += g_decay[k, j] * decay_slope[k, j]
+        g_step.leak[k] += g_leak
+    constants_adjoint(g_c, step, g_step)
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, step, g_E, g_L, g_release, g_step):
     """Adjoint of `sweep.resume`: g_L (K, ≥ n_history), gradients of w_1 L, become those of L; the slopes are given."""
     w1 = step.weight_end
@@ -196,7 +224,7 @@ def resume_adjoint(n_history, windows, decay, decay_slope, release, slope, L, st
             g_step.leak[k] += g_u * curvature * decay_slope[k, j] * release[k, s + R] - curvature * g_curvature
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def settled_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g_free, g_step):
     """Adjoint of `settled_cohorts` where all counts are n: from g_S, g_L (window,) and g_free (5,).
 
@@ -293,7 +321,7 @@ def settled_adjoint(k, step, window, decay, decay_slope, H, n, S, L, g_S, g_L, g
     return g_H, g_n
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def constants_adjoint(g_c, step, g_step):
     """Adjoint of `constants` for those that are fitted: adds to g_step."""
     for k in range(g_c.shape[0]):
@@ -381,20 +409,26 @@ def adjoint(
     g_offsets = g_step.log_hazard_offset
     g_surprise, given = np.empty(K), np.empty(16)
     rows = stop - start
+    n_given, n_cohorts, first_bin = np.uintp(n_history), np.uintp(n_history + rows), np.uintp(start)
     for k in range(K):
         R, at, at_age = step.release_bins[k], k * N_CELLS, k * N_AGES
-        for s in range(n_history + rows):
-            cells[at + AT_N + s] = n[k, start + s]
-            cells[at + AT_G_N + s], cells[at + AT_G_RELEASE + s] = 0.0, 0.0
-        for s in range(n_history + rows - R):
-            cells[at + AT_RELEASE + s] = release[k, start + R + s]
-        for s in range(rows):
-            cells[at + AT_G_S + s], cells[at + AT_G_L + s], cells[at + AT_G_E + s] = 0.0, 0.0, 0.0
-        for s in range(n_history):
-            cells[at + AT_G_S + rows + s] = g_S[k, s]
-            cells[at + AT_G_L + rows + s] = g_L[k, s]
-            cells[at + AT_G_E + rows + s] = g_E[k, s]
-            ages[at_age + AT_DECAY + s], ages[at_age + AT_G_DECAY + s] = decay[k, s], 0.0
+        at_n, at_g_n, at_g_S = np.uintp(at + AT_N), np.uintp(at + AT_G_N), np.uintp(at + AT_G_S)
+        at_g_L, at_g_E = np.uintp(at + AT_G_L), np.uintp(at + AT_G_E)
+        at_release, at_g_release = np.uintp(at + AT_RELEASE), np.uintp(at + AT_G_RELEASE)
+        at_decay, at_g_decay = np.uintp(at_age + AT_DECAY), np.uintp(at_age + AT_G_DECAY)
+        first_released, later = np.uintp(start + R), np.uintp(rows)
+        for s in range(n_cohorts):
+            cells[at_n + s] = n[k, first_bin + s]
+            cells[at_g_n + s], cells[at_g_release + s] = 0.0, 0.0
+        for s in range(n_cohorts - np.uintp(R)):
+            cells[at_release + s] = release[k, first_released + s]
+        for s in range(later):
+            cells[at_g_S + s], cells[at_g_L + s], cells[at_g_E + s] = 0.0, 0.0, 0.0
+        for s in range(n_given):
+            cells[at_g_S + later + s] = g_S[k, s]
+            cells[at_g_L + later + s] = g_L[k, s]
+            cells[at_g_E + later + s] = g_E[k, s]
+            ages[at_decay + s], ages[at_g_decay + s] = decay[k, s], 0.0
     for t in range(stop - 1, start - 1, -1):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -586,11 +620,14 @@ def adjoint(
             else:
                 g_expected[b] = 0.0
     for k in range(K):
-        R, at, at_age = step.release_bins[k], k * N_CELLS, k * N_AGES
-        for s in range(n_history + rows):
-            g_n[k, start + s] += cells[at + AT_G_N + s]
-        for s in range(n_history + rows - R):
-            g_release[k, start + R + s] += cells[at + AT_G_RELEASE + s]
-        for s in range(n_history):
-            g_S[k, s], g_L[k, s], g_E[k, s] = cells[at + AT_G_S + s], cells[at + AT_G_L + s], cells[at + AT_G_E + s]
-            g_decay[k, s] += ages[at_age + AT_G_DECAY + s]
+        R, at = step.release_bins[k], k * N_CELLS
+        at_g_n, at_g_release, at_g_S = np.uintp(at + AT_G_N), np.uintp(at + AT_G_RELEASE), np.uintp(at + AT_G_S)
+        at_g_L, at_g_E, at_g_decay = np.uintp(at + AT_G_L), np.uintp(at + AT_G_E), np.uintp(k * N_AGES + AT_G_DECAY)
+        first_released = np.uintp(start + R)
+        for s in range(n_cohorts):
+            g_n[k, first_bin + s] += cells[at_g_n + s]
+        for s in range(n_cohorts - np.uintp(R)):
+            g_release[k, first_released + s] += cells[at_g_release + s]
+        for s in range(n_given):
+            g_S[k, s], g_L[k, s], g_E[k, s] = cells[at_g_S + s], cells[at_g_L + s], cells[at_g_E + s]
+            g_decay[k, s] += ages[at_g_decay + s]

@@ -35,7 +35,7 @@ from .mesoscopic import (
     WEIGHT_START,
     YOUNG,
 )  # fmt: skip
-from .sweep import A_END, A_START, H_END, H_START, MU
+from .sweep import A_END, A_START, H_END, H_START, L_A, MU
 
 # A spike inside the absolute refractory period is impossible in the model but happens in recordings (multi-unit
 # activity, sorting errors). It is given this rate (Hz), which is also the least rate of a first spike: a constant
@@ -76,7 +76,7 @@ def likelihood(
         Where a neuron's spikes begin.
     labels : (n_observed,) int
         Populations.
-    edges : (≥ 5, K, ≥ stop - start)
+    edges : (≥ 6, K, ≥ stop - start)
         See `sweep.prepare`.
     release : (K, n_history + T)
     h_unseen : (K, at least the bins up to the last first spike)
@@ -249,13 +249,13 @@ def _around_spikes(
             if t - birth <= locked:
                 log_p += log_one_minus_exp(contamination) if fires else -contamination
                 continue
-            H_0, H_1, mu = edges[H_START, k, row], edges[H_END, k, row], edges[MU, k, row]
+            H_0, H_1, mu, L_a = edges[H_START, k, row], edges[H_END, k, row], edges[MU, k, row], edges[L_A, k, row]
             at_release = release[k, n_history + min(birth + int(c[k, RELEASE]), n_bins - 1)]
-            here = _newborn(k, t - birth, at_release, H_0, H_1, mu, decay[0], c)[0]
+            here, at_release, L_b = _newborn(k, t - birth, at_release, H_0, H_1, mu, L_a, decay[0], c)
             log_p += log_one_minus_exp(here) if fires else -here
             if with_gradient:
                 _newborn_gradient(
-                    k, birth, t, n_history, at_release, H_0, H_1, mu, decay[0], decay_slope[0], c,
+                    k, birth, t, n_history, at_release, H_0, mu, L_a, L_b, decay[0], decay_slope[0], c,
                     1.0 / math.expm1(here) if fires else -1.0, row, g_edges, g_release, g_c,
                 )  # fmt: skip
         if end < stop and end > birth + r + 1 and end >= start:
@@ -265,29 +265,26 @@ def _around_spikes(
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _newborn(k, age, at_release, H_start, H_end, mu, decay, c):
-    """x of a neuron of age r or r + 1, its potential at release, and its hazards (see `mesoscopic`).
+def _newborn(k, age, at_release, H_start, H_end, mu, L_a, decay, c):
+    """x of a neuron of age r or r + 1, its potential at release, and its hazard at the end of age r + 1.
 
-    `at_release` is its potential at the release, or whatever if that is in this very bin.
+    `at_release` is its potential at the release, or whatever if that is in this very bin; `L_a` the hazard at the end
+    of age r (see `mesoscopic`).
     """
-    offset = c[k, OFFSET]
-    L_a = integrated_hazard((1.0 - c[k, YOUNG]) * mu - offset)
     if age == int(c[k, REFRACTORY]):
-        return c[k, WEIGHT_A] * L_a, 0.0, L_a, 0.0
+        return c[k, WEIGHT_A] * L_a, 0.0, 0.0
     if int(c[k, RELEASE]) > int(c[k, REFRACTORY]):  # released in this bin
-        H = H_start + offset
+        H = H_start + c[k, OFFSET]
         at_release = H + c[k, RELEASE_SLOPE] * (mu - H)
     L_b = integrated_hazard(H_end - decay * at_release)
-    return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b, at_release, L_a, L_b
+    return c[k, WEIGHT_B_START] * L_a + c[k, WEIGHT_B_END] * L_b, at_release, L_b
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _newborn_gradient(
-    k, birth, t, n_history, at_release, H_start, H_end, mu, decay, decay_slope, c, g_x, row, g_edges, g_release, g_c
+    k, birth, t, n_history, at_release, H_start, mu, L_a, L_b, decay, decay_slope, c, g_x, row, g_edges, g_release, g_c
 ):
-    """Adjoint of `_newborn`; adds to the arrays."""
-    offset = c[k, OFFSET]
-    x, at_release, L_a, L_b = _newborn(k, t - birth, at_release, H_start, H_end, mu, decay, c)
+    """Adjoint of `_newborn`, from what it has returned; adds to the arrays."""
     youngest = t - birth == int(c[k, REFRACTORY])
     g_u = g_x * (c[k, WEIGHT_A] if youngest else c[k, WEIGHT_B_START]) * min(L_a, LARGEST_CURVED_HAZARD)
     g_edges[MU, k, row] += g_u * (1.0 - c[k, YOUNG])
@@ -304,6 +301,6 @@ def _newborn_gradient(
         g_edges[H_START, k, row] += g_at_release * (1.0 - slope)
         g_c[k, OFFSET] += g_at_release * (1.0 - slope)  # H = H_start + offset
         g_edges[MU, k, row] += g_at_release * slope
-        g_c[k, RELEASE_SLOPE] += g_at_release * (mu - H_start - offset)
+        g_c[k, RELEASE_SLOPE] += g_at_release * (mu - H_start - c[k, OFFSET])
     else:
         g_release[k, n_history + birth + int(c[k, RELEASE])] += g_at_release

@@ -25,52 +25,48 @@ def rest(n, stimulus, step, current, H):
         H[k, 0] = step.u_rest[k] + stimulus[k, 0] + step.tau_m[k] * total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def forward(n, stimulus, step, n_history, current, drive, H, release):
     """Fill `current`, `drive`, `H` (K, T + 1) and `release` (K, n_history + T); equations in `discretization.Step`.
 
-    current[:, 0] and H[:, 0] are given; before bin 0 the potential has been H[:, 0].
+    current[:, 0] and H[:, 0] are given; before bin 0 the potential has been H[:, 0]. Only what decays from bin to bin
+    is computed bin by bin, the rest in loops over all bins that vectorise.
     """
     K, T = stimulus.shape
-    J, leak, u_rest, delay_bins = step.J, step.leak, step.u_rest, step.delay_bins
-    synaptic_decay, arrive_before, arrive_now = step.synaptic_decay, step.arrive_before, step.arrive_now
-    by_current, by_before, by_now = step.by_current, step.by_before, step.by_now
-    release_by_current, release_by_before, release_by_now = (
-        step.release_by_current, step.release_by_before, step.release_by_now
-    )  # fmt: skip
-    per_spike = 1.0 / (step.n_neurons * step.bin_size)
-    kept = leak**step.release_fraction
+    activity = np.empty((K, T + 1))  # in the bin before first
+    for b in range(K):
+        first, per_spike = n_history - 1 - step.delay_bins[b], 1.0 / (step.n_neurons[b] * step.bin_size)
+        for t in range(T + 1):
+            activity[b, t] = n[b, max(first + t, 0)] * per_spike
+        arrive_before, arrive_now, decay = step.arrive_before[b], step.arrive_now[b], step.synaptic_decay[b]
+        for t in range(T):
+            current[b, t + 1] = arrive_before * activity[b, t] + arrive_now * activity[b, t + 1]
+        for t in range(T):
+            current[b, t + 1] += decay * current[b, t]
     for k in range(K):
-        total = 0.0
-        for b in range(K):
-            total += J[k, b] * current[b, 0]
-        drive[k, 0] = total
+        leak, u_rest = step.leak[k], step.u_rest[k]
+        kept = leak ** step.release_fraction[k]
         release[k, :n_history] = H[k, 0]
-    before, now = np.empty(K), np.empty(K)
-    for t in range(T):
+        at_release = release[k, n_history:]
+        for t in range(T):
+            external = u_rest + stimulus[k, t]
+            H[k, t + 1], at_release[t] = (1.0 - leak) * external, (1.0 - kept) * external
+        drive[k] = 0.0
         for b in range(K):
-            last = n_history + t - delay_bins[b]
-            before[b] = n[b, max(last - 1, 0)] * per_spike[b]
-            now[b] = n[b, max(last, 0)] * per_spike[b]
-            current[b, t + 1] = (
-                synaptic_decay[b] * current[b, t] + arrive_before[b] * before[b] + arrive_now[b] * now[b]
-            )
-        for k in range(K):
-            external = u_rest[k] + stimulus[k, t]
-            at_end = leak[k] * H[k, t] + (1.0 - leak[k]) * external
-            at_release = kept[k] * H[k, t] + (1.0 - kept[k]) * external
-            total = 0.0
-            for b in range(K):
-                at_end += by_current[k, b] * current[b, t] + by_before[k, b] * before[b] + by_now[k, b] * now[b]
-                at_release += (
-                    release_by_current[k, b] * current[b, t]
-                    + release_by_before[k, b] * before[b]
-                    + release_by_now[k, b] * now[b]
-                )
-                total += J[k, b] * current[b, t + 1]
-            H[k, t + 1] = at_end
-            drive[k, t + 1] = total
-            release[k, n_history + t] = at_release
+            J = step.J[k, b]
+            for t in range(T + 1):
+                drive[k, t] += J * current[b, t]
+            by_current, by_before, by_now = step.by_current[k, b], step.by_before[k, b], step.by_now[k, b]
+            for t in range(T):
+                H[k, t + 1] += by_current * current[b, t] + by_before * activity[b, t] + by_now * activity[b, t + 1]
+            by_current, by_before = step.release_by_current[k, b], step.release_by_before[k, b]
+            by_now = step.release_by_now[k, b]
+            for t in range(T):
+                at_release[t] += by_current * current[b, t] + by_before * activity[b, t] + by_now * activity[b, t + 1]
+        for t in range(T):
+            H[k, t + 1] += leak * H[k, t]
+        for t in range(T):
+            at_release[t] += kept * H[k, t]
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
@@ -87,15 +83,16 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
     for k in range(K):
         leak, power, u_rest = step.leak[k], step.release_fraction[k], step.u_rest[k]
         kept, kept_slope = leak**power, power * leak ** (power - 1.0)
+        g_late = g_release[k, n_history:]
         for t in range(T - 1, -1, -1):
-            g_H[k, t] += g_H[k, t + 1] * leak + g_release[k, n_history + t] * kept
+            g_H[k, t] += g_H[k, t + 1] * leak + g_late[t] * kept
         g_leak, g_u_rest = 0.0, 0.0
         for t in range(T):
-            g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
+            g_end, g_at_release = g_H[k, t + 1], g_late[t]
             g_leak += (g_end + g_at_release * kept_slope) * (H[k, t] - u_rest - stimulus[k, t])
             g_u_rest += g_end * (1.0 - leak) + g_at_release * (1.0 - kept)
         for t in range(T):
-            g_stimulus[k, t] += g_H[k, t + 1] * (1.0 - leak) + g_release[k, n_history + t] * (1.0 - kept)
+            g_stimulus[k, t] += g_H[k, t + 1] * (1.0 - leak) + g_late[t] * (1.0 - kept)
         g_step.leak[k] += g_leak
         g_step.u_rest[k] += g_u_rest
     # Of one source: its activity, in the bin before first, and the gradients of that and of its filtered activity at
@@ -108,16 +105,17 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
             activity[t], g_activity[t] = n[b, max(first + t, 0)] * per_spike, 0.0
         g_current[:], g_kept[:] = 0.0, 0.0
         for k in range(K):
+            g_late = g_release[k, n_history:]
             J, by_current, by_release = step.J[k, b], step.by_current[k, b], step.release_by_current[k, b]
             for t in range(T):
                 g_current[t] += g_drive[k, t + 1] * J
             for t in range(T):
-                g_kept[t] += g_H[k, t + 1] * by_current + g_release[k, n_history + t] * by_release
+                g_kept[t] += g_H[k, t + 1] * by_current + g_late[t] * by_release
             # sums in a loop that stores nothing: else their order, and so their last bits, may depend on the addresses
             of_J, of_current, of_before, of_now = 0.0, 0.0, 0.0, 0.0
             of_release, of_release_before, of_release_now = 0.0, 0.0, 0.0
             for t in range(T):
-                g_end, g_at_release = g_H[k, t + 1], g_release[k, n_history + t]
+                g_end, g_at_release = g_H[k, t + 1], g_late[t]
                 of_J += g_drive[k, t + 1] * current[b, t + 1]
                 of_current += g_end * current[b, t]
                 of_before += g_end * activity[t]
@@ -134,10 +132,10 @@ def adjoint(n, stimulus, step, n_history, current, drive, H, g_drive, g_H, g_rel
             g_step.release_by_now[k, b] += of_release_now
             by_before, by_release = step.by_before[k, b], step.release_by_before[k, b]
             for t in range(T):
-                g_activity[t] += g_H[k, t + 1] * by_before + g_release[k, n_history + t] * by_release
+                g_activity[t] += g_H[k, t + 1] * by_before + g_late[t] * by_release
             by_now, by_release = step.by_now[k, b], step.release_by_now[k, b]
             for t in range(T):
-                g_activity[t + 1] += g_H[k, t + 1] * by_now + g_release[k, n_history + t] * by_release
+                g_activity[t + 1] += g_H[k, t + 1] * by_now + g_late[t] * by_release
         decay = step.synaptic_decay[b]
         g = 0.0
         for t in range(T - 1, -1, -1):

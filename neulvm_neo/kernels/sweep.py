@@ -46,25 +46,27 @@ X, Z, Y, KEPT, KEPT_SLOPE, E_FREE, PER_X, G_FREE, Q_FREE, L_START, L_END, TILT_S
 # those of age r + 1: hazard at the end, 1 - p, E and its tilt; S of the cohort that leaves the window.
 L_B, Q_B, E_B, TILT_B, S_OUT, N_RECORDS = range(24, 30)
 # The cohorts of a population lie in rows of one array, the oldest first: counts, potentials at release, survivals,
-# hazards at the last edge, and E. The length of the rows is a constant, because then the compiler sees that they do not
-# overlap, which it would otherwise test in every bin.
+# hazards at the last edge, E, and what one loop over cohorts leaves for the next. The length of the rows is a constant,
+# because then the compiler sees that they do not overlap, which it would otherwise test in every bin.
 ROW = 2**15 + 72  # not a power of two, lest all rows compete for the same places of the cache
-AT_N, AT_RELEASE, AT_S, AT_L, AT_E, N_CELLS = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW
+AT_N, AT_RELEASE, AT_S, AT_L, AT_E, AT_X, N_CELLS = 0, ROW, 2 * ROW, 3 * ROW, 4 * ROW, 5 * ROW, 6 * ROW
 _WIDTH = 8  # numbers in the widest vectors: arrays of such length are computed without a rest
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
-def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E):
-    """One bin for `count` cohorts in the order of birth: S, L and E are updated.
+def approach_end(k, m, s0, count, cells, decay, f, H_end, a0, a1, curvature, per_leak, w0, w1, tape_S, tape_E):
+    """Hazards at the end of a bin for `count` cohorts in the order of birth: L and E are updated, S corrected by f.
+
+    What remains of the bin is `fire`, a loop of its own, because its exponential waits for this one: a processor looks
+    ahead by some hundred instructions, less than it takes to fill the time with the next cells.
 
     Parameters
     ----------
     k, m : int
         Rows of `decay` and of the tapes. Indices are unsigned and slices avoided: an index that may be negative would
         cost a test per cell and the vectorisation with it, a slice the counting of references.
-    s0, j0, count : int
-        Place of the first count in `cells`, first column in `decay` and the tapes; number of cohorts, best a multiple
-        of `discretization.LANES`.
+    s0, count : int
+        Place of the first count in `cells`; number of cohorts, best a multiple of `discretization.LANES`.
     cells : (K · N_CELLS,), updated
     decay : (K, ·)
         γ^(age - origin).
@@ -76,27 +78,41 @@ def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvatu
         κ (τ_m dH/dt) at the start and, predicted, at the end; κ; 1/γ.
     tape_S, tape_E : (·, ·), filled
         Survival as it came in and E.
+    """
+    k, m = np.uintp(k), np.uintp(m)
+    at_release, at_S, at_L = np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_S), np.uintp(s0 + AT_L)
+    at_E, at_x = np.uintp(s0 + AT_E), np.uintp(s0 + AT_X)
+    curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
+    for j in range(np.uintp(count)):
+        S_in = cells[at_S + j]
+        G = decay[k, j] * cells[at_release + j]
+        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
+        D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
+        weight = w1 / (D0 * D1)  # so that w_1 tilt(-u0) and w_1 tilt(u1) take one division
+        L_end = integrated_hazard(H_end - G)
+        E_end = L_end * (D0 * weight)
+        cells[at_x + j] = weight_start * cells[at_L + j] * (D1 * weight) + E_end
+        cells[at_S + j] = S_in * kept(change * cells[at_E + j])
+        cells[at_L + j] = L_end
+        cells[at_E + j] = E_end
+        tape_S[m, j] = S_in
+        tape_E[m, j] = E_end
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
+def fire(s0, count, cells):
+    """The bin for `count` cohorts after `approach_end`: S is updated.
 
     Returns
     -------
     tuple of float
         Σ p S n, Σ S n, Σ p v, Σ v, Σ p² S n, Σ p² v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
     """
-    k, m, j0 = np.uintp(k), np.uintp(m), np.uintp(j0)
-    at_n, at_release, at_S = np.uintp(s0 + AT_N), np.uintp(s0 + AT_RELEASE), np.uintp(s0 + AT_S)
-    at_L, at_E = np.uintp(s0 + AT_L), np.uintp(s0 + AT_E)
+    at_n, at_S, at_L, at_x = np.uintp(s0 + AT_N), np.uintp(s0 + AT_S), np.uintp(s0 + AT_L), np.uintp(s0 + AT_X)
     fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    curvature_start, weight_start, change = curvature * per_leak, w0 / w1 * f, f - 1.0
     for j in range(np.uintp(count)):
-        S_in = cells[at_S + j]
-        G = decay[k, j0 + j] * cells[at_release + j]
-        u0, u1 = a0 + curvature_start * G, a1 + curvature * G
-        D0, D1 = 1.0 - u0 + u0 * u0, 1.0 + u1 + u1 * u1
-        weight = w1 / (D0 * D1)  # so that w_1 tilt(-u0) and w_1 tilt(u1) take one division
-        survival = S_in * kept(change * cells[at_E + j])
-        L_end = integrated_hazard(H_end - G)
-        E_end = L_end * (D0 * weight)
-        q = exp_falling(-(weight_start * cells[at_L + j] * (D1 * weight) + E_end))
+        survival = cells[at_S + j]
+        q = exp_falling(-cells[at_x + j])
         p = 1.0 - q
         mass_j = survival * cells[at_n + j]
         v = mass_j - survival * mass_j
@@ -108,12 +124,8 @@ def advance_cohorts(k, m, s0, j0, count, cells, decay, f, H_end, a0, a1, curvatu
         mass_free += v
         square += p * pm
         square_free += p * pv
-        rate += L_end * (mass_j - pm)
+        rate += cells[at_L + j] * (mass_j - pm)
         cells[at_S + j] = survival * q
-        cells[at_L + j] = L_end
-        cells[at_E + j] = E_end
-        tape_S[m, j0 + j] = S_in
-        tape_E[m, j0 + j] = E_end
     return fired, mass, fired_free, mass_free, square, square_free, rate
 
 
@@ -198,18 +210,21 @@ def forward(
     u, cap = np.zeros(_WIDTH * -(-4 * K // _WIDTH)), np.full(_WIDTH * -(-4 * K // _WIDTH), LOG_HAZARD_CAP)
     cap[corrections:] = LARGEST_CORRECTION
     log_q = np.zeros(_WIDTH * -(-2 * K // _WIDTH))  # then q, of the free neurons and those of age r + 1
+    n_cohorts, first_bin = np.uintp(n_history + stop - start), np.uintp(start)
     for k in range(K):
         window, R, at = windows[k], int(c[k, RELEASE]), k * N_CELLS
+        at_n, at_release, at_S = np.uintp(at + AT_N), np.uintp(at + AT_RELEASE), np.uintp(at + AT_S)
+        at_L, at_E, first_released = np.uintp(at + AT_L), np.uintp(at + AT_E), np.uintp(start + R)
         for j in range(1, window - int(c[k, REFRACTORY])):
             tape_E[(stop - start) * K + k, j] = E[k, n_history - window + j - 1]
-        for s in range(n_history):
-            cells[at + AT_S + s], cells[at + AT_L + s], cells[at + AT_E + s] = S[k, s], L[k, s], E[k, s]
-        for s in range(n_history + stop - start):
-            cells[at + AT_N + s] = n[k, start + s]
-        for s in range(n_history, n_history + stop - start):
-            cells[at + AT_S + s] = 1.0
-        for s in range(n_history + stop - start - R):  # the others are not released yet
-            cells[at + AT_RELEASE + s] = release[k, start + R + s]
+        for s in range(np.uintp(n_history)):
+            cells[at_S + s], cells[at_L + s], cells[at_E + s] = S[k, s], L[k, s], E[k, s]
+        for s in range(n_cohorts):
+            cells[at_n + s] = n[k, first_bin + s]
+        for s in range(np.uintp(n_history), n_cohorts):
+            cells[at_S + s] = 1.0
+        for s in range(n_cohorts - np.uintp(R)):  # the others are not released yet
+            cells[at_release + s] = release[k, first_released + s]
     for t in range(start, stop):
         row = t - start
         m_row = (stop - 1 - t) * K
@@ -246,6 +261,14 @@ def forward(
                 at_release = release[k, n_history + t - r - 1 + R]
             u[newborn + k] = H_end - decay[k, windows[k] - r - 1] * at_release
             u[corrections + k] = min(max(late, -LARGEST_CORRECTION), LARGEST_CORRECTION)
+        # the cohorts' hazards, while the scalars above become ready for vectors
+        for k in range(K):
+            r = int(c[k, REFRACTORY])
+            approach_end(
+                k, m_row + k, k * N_CELLS + own - windows[k], windows[k] - r - 1, cells, decay, f[k],
+                edges[H_END, k, row], edges[A_START, k, row], edges[A_END, k, row], c[k, CURVATURE], 1.0 / c[k, LEAK],
+                w0, w1, tape_S, tape_E,
+            )  # fmt: skip
         for j in range(u.size):
             capped = min(u[j], cap[j])
             u[j] = exp_falling(capped) * (1.0 + (u[j] - capped))
@@ -275,10 +298,7 @@ def forward(
             fired, mass, fired_free, mass_free, square, square_free, rate = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for part in range(2 if n_old > 0 else 1):
                 lo, size = (n_old, count - n_old) if part == 0 else (0, n_old)
-                add = advance_cohorts(
-                    k, m, first + lo, lo, size, cells, decay, f[k], edges[H_END, k, row], edges[A_START, k, row], a1,
-                    curvature, 1.0 / leak, w0, w1, tape_S, tape_E,
-                )  # fmt: skip
+                add = fire(first + lo, size, cells)
                 if part == 0:
                     fired, mass, fired_free, mass_free, square, square_free, rate = add
                 else:
