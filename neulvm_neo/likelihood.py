@@ -157,7 +157,7 @@ def joint(
     if density not in DENSITIES:
         raise ValueError(f"density {density!r} is unknown; choose one of {DENSITIES}.")
     trial = _Sweep(
-        parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature
+        parameters, n, observation, bin_size, scheme, window, density if parts == "ab" else None, temperature, gradient
     )
     trial.forward(gradient)
     if not gradient:
@@ -176,12 +176,12 @@ def joint(
     )
 
 
-def sweep_of(parameters, n, observation, *, bin_size, scheme="second-order", window=None):
+def sweep_of(parameters, n, observation, *, bin_size, scheme="second-order", window=None, taped=False):
     """The forward sweep of `joint` by itself, for measurements: a function without arguments that repeats it.
 
-    The trial must fit into the tape.
+    The trial must fit into the tape, which is only left behind if it is asked for.
     """
-    trial = _Sweep(parameters, n, observation, bin_size, scheme, window, None, 1.0)
+    trial = _Sweep(parameters, n, observation, bin_size, scheme, window, None, 1.0, taped)
     trial.forward(False)
     if len(trial.stretches) > 1:
         raise ValueError(f"n has {len(n)} bins, of which {trial.stretches[0][1]} fit into the tape; use fewer.")
@@ -249,7 +249,7 @@ class _Sweep:
     thread: the tape is in memory that the next one uses again.
     """
 
-    def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature):
+    def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature, taped):
         self.step = step = discretization.discretize(parameters, bin_size, scheme)
         self.observation, self.density, self.temperature = observation, density, temperature
         self.corrected = scheme == "second-order"
@@ -283,12 +283,15 @@ class _Sweep:
         self.release = np.empty((K, B + T))
         self.n_bar, self.variance, self.surprise = np.empty((K, T)), np.empty((K, T)), np.empty((K, T))
         self.h_unseen = np.empty((K, unseen))
-        rows = min(max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B), T, sweep.ROW - B)
+        rows = min(T, sweep.ROW - B)
+        if taped:
+            rows = min(rows, max(TAPE_BYTES // (2 * K * (B + 1) * np.dtype(TAPE_TYPE).itemsize), B))
+        self.taped, on_tape = taped, rows if taped else 1
         *self.tape, self.records, self.edges = _arrays_of(
             "tape",
-            ((rows * K, B + 1), TAPE_TYPE),
-            (((rows + 1) * K, B + 1), TAPE_TYPE),
-            ((rows * K, sweep.N_RECORDS), np.float64),
+            ((on_tape * K, B + 1), TAPE_TYPE),
+            (((on_tape + 1) * K, B + 1), TAPE_TYPE),
+            ((on_tape * K, sweep.N_RECORDS), np.float64),
             ((sweep.N_EDGES, K, rows), np.float64),
         )
         sizes = (sweep.N_CELLS, mesoscopic_adjoint.N_CELLS, mesoscopic_adjoint.N_AGES)
@@ -336,8 +339,8 @@ class _Sweep:
         sweep.prepare(start, stop, self.stimulus, self.drive, self.H, self.step, self.constants, self.edges)
         sweep.forward(
             start, stop, self.n_history, self.windows, self.decay, self.counts, self.release, self.step, self.constants,
-            *state, self.n_bar, self.variance, self.h_unseen, self.surprise, self.cells, *self.tape, self.records,
-            self.edges,
+            *state, self.n_bar, self.variance, self.h_unseen, self.surprise, self.cells, self.taped, *self.tape,
+            self.records, self.edges,
         )  # fmt: skip
         self.binomial_variance = self.variance[:, here].copy()
         n_bar = self.n_bar[:, here].copy()

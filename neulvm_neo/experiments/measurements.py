@@ -113,7 +113,7 @@ def forward(*, trial, scheme, window=None, budget=1.0):
 def sweep(*, trial, scheme, window=None, budget=1.0):
     """Time of the sweep over bins and cohorts alone, and of its floor: a `forward` without what comes before and after.
 
-    It leaves the tape behind that gradients need.
+    As for a value: it does not leave the tape behind that gradients need.
     """
     parameters, n, observation = _problem(trial)
     windows = _windows(parameters, trial["bin_size"], scheme, window)

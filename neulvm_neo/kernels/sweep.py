@@ -169,7 +169,7 @@ def prepare(start, stop, stimulus, drive, H, step, c, edges):
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def forward(
     start, stop, n_history, windows, decay, n, release, step, c, S, L, E, free, expected, f,
-    n_bar, binomial_variance, h_unseen, surprise, cells, tape_S, tape_E, records, edges,
+    n_bar, binomial_variance, h_unseen, surprise, cells, taped, tape_S, tape_E, records, edges,
 ):  # fmt: skip
     """Advance all populations over the bins [start, stop).
 
@@ -197,6 +197,8 @@ def forward(
         Count minus its prediction from the start of the bin; 0 for sources whose spikes take a bin or longer.
     cells : (K · N_CELLS,), filled
         n_history + stop - start ≤ ROW cohorts.
+    taped : bool
+        Whether a reverse sweep follows. If not, all bins use the same rows of the tape: one bin is enough of it.
     tape_S, tape_E : (> rows·K, n_history + 1), filled; records : (rows·K, N_RECORDS), filled
         Row (stop - 1 - t) K + k, for the reverse sweep to read on and on; tape_E has K more, for the bin before.
     edges : (N_EDGES, K, ≥ stop - start)
@@ -216,7 +218,7 @@ def forward(
         at_n, at_release, at_S = np.uintp(at + AT_N), np.uintp(at + AT_RELEASE), np.uintp(at + AT_S)
         at_L, at_E, first_released = np.uintp(at + AT_L), np.uintp(at + AT_E), np.uintp(start + R)
         for j in range(1, window - int(c[k, REFRACTORY])):
-            tape_E[(stop - start) * K + k, j] = E[k, n_history - window + j - 1]
+            tape_E[(stop - start if taped else 1) * K + k, j] = E[k, n_history - window + j - 1]
         for s in range(np.uintp(n_history)):
             cells[at_S + s], cells[at_L + s], cells[at_E + s] = S[k, s], L[k, s], E[k, s]
         for s in range(n_cohorts):
@@ -227,7 +229,7 @@ def forward(
             cells[at_release + s] = release[k, first_released + s]
     for t in range(start, stop):
         row = t - start
-        m_row = (stop - 1 - t) * K
+        m_row = (stop - 1 - t) * K if taped else 0
         own = n_history + row
         for b in range(K):
             surprise[b, t] = n[b, n_history + t] - expected[b] if delay_bins[b] == 0 else 0.0
