@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from neulvm_neo.kernels.binomial import draw_binomial
+from neulvm_neo.kernels.binomial import TOGETHER, draw_binomial
+
+ROOM = np.empty((5, TOGETHER))
 
 
 @pytest.mark.parametrize(
@@ -13,7 +15,7 @@ from neulvm_neo.kernels.binomial import draw_binomial
 )
 def test_counts_have_the_binomial_law(n, share):
     counts = np.empty(40_000)
-    draw_binomial(np.random.default_rng(1), n, np.full(counts.size, share), counts)
+    draw_binomial(np.random.default_rng(1), n, np.full(counts.size, share), counts, ROOM)
     assert np.all((counts >= 0) & (counts <= n) & (counts == np.rint(counts)))
     cells = np.unique(binom.ppf(np.linspace(0.02, 1.0, 40), n, share))
     edges = np.concatenate([[-1.0], cells])
@@ -34,12 +36,12 @@ def test_every_number_has_its_own_share():
     counts = np.empty((400, 1000))
     rng = np.random.default_rng(2)
     for row in counts:
-        draw_binomial(rng, 30, share, row)
+        draw_binomial(rng, 30, share, row, ROOM)
     error = np.sqrt(30 * share * (1 - share) / 400)
     assert np.abs((counts.mean(axis=0) - 30 * share) / error).max() < 4.5
 
 
 def test_nobody_is_left_to_fire():
     counts = np.full(3, -1.0)
-    draw_binomial(np.random.default_rng(3), 0, np.full(3, 0.2), counts)
+    draw_binomial(np.random.default_rng(3), 0, np.full(3, 0.2), counts, ROOM)
     assert counts.tolist() == [0, 0, 0]

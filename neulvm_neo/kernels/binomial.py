@@ -2,19 +2,18 @@
 
 import math
 
-import numpy as np
 from numba import njit
 
 from .elementary import exp_falling, log
 
 # Numbers that are searched together, and steps between two looks whether all are found.
-_TOGETHER, _STEPS = 64, 8
+TOGETHER, _STEPS = 64, 8
 # Above this mean (of the rarer outcome) the search takes longer than rejection does, number by number.
 _LARGEST_MEAN = 60.0
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
-def draw_binomial(rng, n, share, counts):
+def draw_binomial(rng, n, share, counts, room):
     """Fill `counts` with draws from Binomial(n, share).
 
     Inversion: the count is how many terms of the cumulative distribution a uniform number exceeds.
@@ -26,11 +25,11 @@ def draw_binomial(rng, n, share, counts):
     share : (P,)
         Between 0 and 1, both excluded.
     counts : (P,), filled
+    room : (≥ 5, TOGETHER)
     """
-    uniform, odds, term = np.empty(_TOGETHER), np.empty(_TOGETHER), np.empty(_TOGETHER)
-    total, found = np.empty(_TOGETHER), np.empty(_TOGETHER)
-    for first in range(0, share.size, _TOGETHER):
-        size = min(_TOGETHER, share.size - first)
+    uniform, odds, term, total, found = room[0], room[1], room[2], room[3], room[4]
+    for first in range(0, share.size, TOGETHER):
+        size = min(TOGETHER, share.size - first)
         largest = 0.0
         for j in range(size):
             p = share[first + j]

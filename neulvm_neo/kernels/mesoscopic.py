@@ -68,7 +68,7 @@ def kept(y):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, inline="always")
 def advance_cohorts(
-    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, f, H_end, a, a0, a1, curvature, per_leak, w0, w1
+    i, k, n0, s0, r0, j0, count, n, S, L, release, decay, corrected, f, H_end, a, a0, a1, curvature, per_leak, w0, w1
 ):  # fmt: skip
     """One bin for `count` cohorts in the order of birth: S and L are updated.
 
@@ -82,8 +82,8 @@ def advance_cohorts(
         `discretization.LANES`.
     n, S, L, release, decay : (·, ·) float32
         Counts, survivals, hazards at the last edge as predicted there, potential at release, γ^(age - origin).
-    f : float32
-        Correction of the last bin.
+    corrected, f : bool, float32
+        Correction of the last bin, if there is one: a constant, so that loops without it are compiled without it.
     H_end : float32
         Predicted H(t+1) - ϑ + ln Δt.
     a, a0, a1, curvature, per_leak : float32
@@ -104,15 +104,18 @@ def advance_cohorts(
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
         G = decay[k, j0 + j] * release[i, r0 + j]
         u0, u1 = a0 + curvature * per_leak * G, a1 + curvature * G
-        u = a + curvature * per_leak * G
-        D, D0, D1 = one + u + u * u, one - u0 + u0 * u0, one + u1 + u1 * u1
-        inverse = one / (D * D0 * D1)
-        y = min(quarter * change * L_in * (D0 * D1 * inverse), one)
-        fourth_root = one - y + half * y * y
-        survival = S_in * ((fourth_root * fourth_root) * (fourth_root * fourth_root))
+        D0, D1 = one - u0 + u0 * u0, one + u1 + u1 * u1
+        weight = one / (D0 * D1)
+        survival, L_start = S_in, L_in
+        if corrected:
+            u = a + curvature * per_leak * G
+            y = min(quarter * change * L_in / (one + u + u * u), one)
+            fourth_root = one - y + half * y * y
+            survival = S_in * ((fourth_root * fourth_root) * (fourth_root * fourth_root))
+            L_start = f * L_in
         capped = min(H_end - G, cap)
         L_end = exp_falling_single(capped) * (one + (H_end - G - capped))
-        q = exp_falling_single(-(w0 * f * L_in * D1 + w1 * L_end * D0) * (D * inverse))
+        q = exp_falling_single(-(w0 * L_start * D1 + w1 * L_end * D0) * weight)
         p = one - q
         mass_j = survival * n[i, n0 + j]
         v = (one - survival) * mass_j
@@ -268,17 +271,22 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
     first, last = own - window, own - r - 1
     alike = c.shape[0] == K
     if alike:
-        for column in range(N_CONSTANTS):
+        if size < 8:  # as in simulations: too few for vectors
             for j in range(size):
-                block[column, j] = c[k, column]
+                for column in range(N_CONSTANTS):
+                    block[column, j] = c[k, column]
+        else:
+            for column in range(N_CONSTANTS):
+                for j in range(size):
+                    block[column, j] = c[k, column]
         for j in range(size):
             block[FADE, j] = decay[k, count]
             block[FADE_OLDEST, j] = decay[k, 0]
     for j in range(size):
         p = begin + j
         i = p * K + k
+        q = k if alike else set_of[p] * K + k
         if not alike:
-            q = set_of[p] * K + k
             for column in range(N_CONSTANTS):
                 block[column, j] = c[q, column]
             block[FADE, j] = decay[q, count]
@@ -296,20 +304,27 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
         block[N_OLDEST, j] = n[i, first]
         block[RELEASE_OLDEST, j] = release[i, first]
         # cohorts, those from before the recording apart
-        offset, curvature = block[OFFSET, j], block[CURVATURE, j]
-        a0, a1 = curvature * (block[AT_MU, j] - block[AT_H_START, j]), curvature * block[AT_GAP, j]
+        curvature = block[CURVATURE, j]
+        a_start = np.float32(curvature * (block[AT_MU, j] - block[AT_H_START, j]))
+        a_end, slope = np.float32(curvature * block[AT_GAP, j]), np.float32(block[SLOPE, j])
+        kappa, per_leak = np.float32(curvature), np.float32(1.0 / block[LEAK, j])
+        w_start, w_end = np.float32(block[WEIGHT_START, j]), np.float32(block[WEIGHT_END, j])
+        f_in, H_end = np.float32(block[CORRECTION, j]), np.float32(block[AT_H_END, j] - block[OFFSET, j])
         for part in range(2):
             lo, many = (n_old, count - n_old) if part == 0 else (0, n_old)
             at = first + lo
             if part == 1 and n_old == 0:
                 break
-            sums = advance_cohorts(
-                i, k if alike else set_of[p] * K + k, at, at, at, lo, many, n, S, L, release, decay,
-                np.float32(block[CORRECTION, j]), np.float32(block[AT_H_END, j] - offset),
-                np.float32(block[SLOPE, j]), np.float32(a0), np.float32(a1), np.float32(curvature),
-                np.float32(1.0 / block[LEAK, j]), np.float32(block[WEIGHT_START, j]),
-                np.float32(block[WEIGHT_END, j]),
-            )  # fmt: skip
+            if f_in == np.float32(1.0):  # as where delays are a bin or longer
+                sums = advance_cohorts(
+                    i, q, at, at, at, lo, many, n, S, L, release, decay, False, f_in, H_end, slope, a_start, a_end,
+                    kappa, per_leak, w_start, w_end,
+                )  # fmt: skip
+            else:
+                sums = advance_cohorts(
+                    i, q, at, at, at, lo, many, n, S, L, release, decay, True, f_in, H_end, slope, a_start, a_end,
+                    kappa, per_leak, w_start, w_end,
+                )  # fmt: skip
             row = FIRED if part == 0 else OLD_FIRED
             block[row, j], block[row + 1, j] = float(sums[0]), float(sums[1])
             block[row + 2, j], block[row + 3, j], block[row + 4, j] = float(sums[2]), float(sums[3]), float(sums[4])

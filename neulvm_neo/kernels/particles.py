@@ -505,7 +505,7 @@ def advance(
         for k in range(K):
             for p in range(n_particles):
                 share[p] = here.n_bar[p * K + k] / trial.n_neurons[k]
-            draw_binomial(rng, trial.n_others[k], share, count)
+            draw_binomial(rng, trial.n_others[k], share, count, block)
             for p in range(n_particles):
                 here.n[p * K + k, own] = trial.n_spikes[t, k] + count[p]
             if conditional:
