@@ -123,6 +123,8 @@ def particle_filter(
         run.advance(early, keep_paths=n_paths > 0)
         run.thin(n_particles)
     run.advance(observation.n_bins, keep_paths=n_paths > 0)
+    if not n_paths:
+        return run.result(np.empty((0, *run.mean.shape)), ())
     paths, chosen = run.draw_paths(n_paths)
     windows = likelihood_windows(step)
     starts = (random_histories.start(run.histories.of(slice(i, i + 1)), step, windows) for i in chosen)
@@ -349,7 +351,7 @@ class Run:
         """Trajectories of the counts (n_paths, T, K), and the history that each started from (n_paths,)."""
         paths = np.empty((n_paths, self.next_bin, len(self.windows)))
         last = self.rng.choice(self.weights.size, size=n_paths, p=self.weights)
-        for phase in reversed(self.phases) if n_paths else ():
+        for phase in reversed(self.phases):
             if isinstance(phase, np.ndarray):
                 last = phase[last]
                 continue
@@ -426,6 +428,7 @@ def _trial_of(observation, step, first_weighted):
         ((last_spike < 0).astype(float) @ member) > 0,
         (spiking.astype(float) @ member).astype(np.int64),
         n_neurons,
+        1.0 / (n_neurons * step.bin_size),
         n_others,
         np.asarray(step.delay_bins),
         FLOOR_RATE * n_neurons * step.bin_size,

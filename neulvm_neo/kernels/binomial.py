@@ -13,6 +13,21 @@ _LARGEST_MEAN = 60.0
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
+def _draw_one(rng, n, share):
+    p = min(share, 1.0 - share)
+    if n * p > _LARGEST_MEAN:
+        return rng.binomial(n, share)
+    u, odds, term, x = rng.random(), p / (1.0 - p), exp_falling(n * log(1.0 - p)), 0
+    total = term
+    most = min(n, int(n * p + 10.0 * math.sqrt(n * p + 1.0)) + 1)
+    while u > total and x < most:
+        x += 1
+        term *= odds * ((n - x + 1.0) / x)
+        total += term
+    return x if share <= 0.5 else n - x
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
 def draw_binomial(rng, n, share, counts, room):
     """Fill `counts` with draws from Binomial(n, share).
 
@@ -27,6 +42,9 @@ def draw_binomial(rng, n, share, counts, room):
     counts : (P,), filled
     room : (≥ 5, TOGETHER)
     """
+    if share.size == 1:
+        counts[0] = _draw_one(rng, n, share[0])
+        return
     uniform, odds, term, total, found = room[0], room[1], room[2], room[3], room[4]
     for first in range(0, share.size, TOGETHER):
         size = min(TOGETHER, share.size - first)

@@ -52,6 +52,8 @@ from .observed import CERTAINTY, CONTAMINATION_RATE
 
 # Cells of the particles: rounded by 6e-8, far below the Monte-Carlo error, at half the traffic between the caches.
 CELL = np.float32
+# rows of `sources`: activities (Hz) of the populations whose spikes arrive
+BEFORE, NOW, AT_END, N_SOURCES = range(4)
 # entries of `clock`: first column of the cohorts' window, swaps of the two clouds so far, bins resampled so far
 FIRST, SWAPS, N_CLOCK = range(3)
 
@@ -106,6 +108,7 @@ class Trial(NamedTuple):
     unseen: np.ndarray  # (T, K) bool: somebody has not fired before
     n_spikes: np.ndarray  # (T, K) int, of the recorded neurons
     n_neurons: np.ndarray  # (K,) float
+    per_spike: np.ndarray  # (K,) Hz, activity of one spike in a bin
     n_others: np.ndarray  # (K,) int, neurons that were not recorded
     delay_bins: np.ndarray  # (K,) int
     floor: np.ndarray  # (K,): smallest expected count
@@ -157,10 +160,10 @@ def grown_hazard(G, H_start, H_end, gap_end, mu, offset, curvature, leak, w0, w1
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
-def expect(cloud, co, trial, t, own, potentials, block):
+def expect(cloud, co, trial, t, own, potentials, block, sources):
     """Potentials and expected counts of bin t, whose cohorts go to the column `own`: fills `potentials`, cloud.n_bar.
 
-    Cohorts and free neurons are advanced. `block` is room to work in; see `advance_block`.
+    Cohorts and free neurons are advanced. `block` and `sources` are room to work in.
     """
     n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
     n_bar, set_of = cloud.n_bar, cloud.set_of
@@ -169,22 +172,20 @@ def expect(cloud, co, trial, t, own, potentials, block):
     u_rest, tau_m, leak, J = co.u_rest, co.tau_m, co.leak, co.J
     synaptic_decay, arrive_before, arrive_now = co.synaptic_decay, co.arrive_before, co.arrive_now
     by_current, by_before, by_now = co.by_current, co.by_before, co.by_now
-    delay, stimulus, unseen, floor, n_neurons = (
-        trial.delay_bins, trial.stimulus, trial.unseen, trial.floor, trial.n_neurons
-    )  # fmt: skip
+    delay, stimulus, unseen, floor = trial.delay_bins, trial.stimulus, trial.unseen, trial.floor
     K = delay.size
-    per_spike = 1.0 / (n_neurons * trial.bin_size)
-    before, now, current_end = np.empty(K), np.empty(K), np.empty(K)
+    per_spike = trial.per_spike
     for begin in range(0, set_of.size, BLOCK):
         size = min(BLOCK, set_of.size - begin)
         for p in range(begin, begin + size):
             first, q = p * K, set_of[p]
             for b in range(K):
                 i = first + b
-                before[b] = n[i, own - delay[b] - 1] * per_spike[b]
-                now[b] = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
-                current_end[b] = (
-                    synaptic_decay[q, b] * current[i] + arrive_before[q, b] * before[b] + arrive_now[q, b] * now[b]
+                before = n[i, own - delay[b] - 1] * per_spike[b]
+                now = (n[i, own - delay[b]] if delay[b] > 0 else expected[i]) * per_spike[b]
+                sources[BEFORE, b], sources[NOW, b] = before, now
+                sources[AT_END, b] = (
+                    synaptic_decay[q, b] * current[i] + arrive_before[q, b] * before + arrive_now[q, b] * now
                 )
             for k in range(K):
                 external = u_rest[q, k] + stimulus[t, k]
@@ -192,9 +193,11 @@ def expect(cloud, co, trial, t, own, potentials, block):
                 for b in range(K):
                     activity = current[first + b]
                     start += J[q, k, b] * activity
-                    end += J[q, k, b] * current_end[b]
+                    end += J[q, k, b] * sources[AT_END, b]
                     potential += (
-                        by_current[q, k, b] * activity + by_before[q, k, b] * before[b] + by_now[q, k, b] * now[b]
+                        by_current[q, k, b] * activity
+                        + by_before[q, k, b] * sources[BEFORE, b]
+                        + by_now[q, k, b] * sources[NOW, b]
                     )
                 potentials[k, MU, p] = external + tau_m[q, k] * start
                 potentials[k, H_START, p], potentials[k, H_END, p] = H[first + k], potential
@@ -269,7 +272,7 @@ def weigh(cloud, co, trial, t, potentials, hazard, log_weight, weights, predicte
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
-def complete(cloud, co, trial, t, own):
+def complete(cloud, co, trial, t, own, sources):
     """Finish bin t once its counts are known (in the column `own` of cloud.n): potentials at its end, corrections."""
     n, current, expected, H = cloud.n, cloud.current, cloud.expected, cloud.H
     set_of, S, release, due, correction = cloud.set_of, cloud.S, cloud.release, cloud.due, cloud.f
@@ -285,15 +288,14 @@ def complete(cloud, co, trial, t, own):
         trial.delay_bins, trial.stimulus, trial.labels, trial.last_spike, trial.spiking
     )  # fmt: skip
     K = delay.size
-    per_spike = 1.0 / (trial.n_neurons * trial.bin_size)
-    before, now = np.empty(K), np.empty(K)
+    per_spike = trial.per_spike
     for p in range(set_of.size):
         first, q = p * K, set_of[p]
         for b in range(K):
             i = first + b
             S[i, own] = 1.0
-            before[b] = n[i, own - delay[b] - 1] * per_spike[b]
-            now[b] = n[i, own - delay[b]] * per_spike[b]
+            sources[BEFORE, b] = n[i, own - delay[b] - 1] * per_spike[b]
+            sources[NOW, b] = n[i, own - delay[b]] * per_spike[b]
         for k in range(K):
             i = first + k
             external = u_rest[q, k] + stimulus[t, k]
@@ -302,15 +304,18 @@ def complete(cloud, co, trial, t, own):
             change = 0.0
             for b in range(K):
                 activity = current[first + b]
-                at_end += by_current[q, k, b] * activity + by_before[q, k, b] * before[b] + by_now[q, k, b] * now[b]
+                before, now = sources[BEFORE, b], sources[NOW, b]
+                at_end += by_current[q, k, b] * activity + by_before[q, k, b] * before + by_now[q, k, b] * now
                 at_birth += (
                     release_by_current[q, k, b] * activity
-                    + release_by_before[q, k, b] * before[b]
-                    + release_by_now[q, k, b] * now[b]
+                    + release_by_before[q, k, b] * before
+                    + release_by_now[q, k, b] * now
                 )
                 if delay[b] == 0:
                     change += feedback[q, k, b] * (n[first + b, own] - expected[first + b])
-            correction[i] = exp(min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION))
+            correction[i] = 1.0
+            if change != 0.0:
+                correction[i] = exp(min(max(change, -LARGEST_CORRECTION), LARGEST_CORRECTION))
             H[i] = at_end
             R = int(c[q * K + k, RELEASE])
             release[i, own - R] = at_birth
@@ -321,7 +326,11 @@ def complete(cloud, co, trial, t, own):
                         at_release[o, p] = at_birth
         for k in range(K):
             i = first + k
-            current[i] = synaptic_decay[q, k] * current[i] + arrive_before[q, k] * before[k] + arrive_now[q, k] * now[k]
+            current[i] = (
+                synaptic_decay[q, k] * current[i]
+                + arrive_before[q, k] * sources[BEFORE, k]
+                + arrive_now[q, k] * sources[NOW, k]
+            )
             expected[i] = expect_next(i, correction[i], n[i, own], c[q * K + k, SIZE], due)
 
 
@@ -365,7 +374,7 @@ def _log_probability(count, expected, n_others, n_neurons):
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _ancestor_of_reference(
-    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, block, hazard, log_future
+    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, block, sources, hazard, log_future
 ):  # fmt: skip
     """A particle that the counts `reference` (T, K) from bin t on may continue (Lindsten, Jordan, Schön 2014).
 
@@ -383,7 +392,7 @@ def _ancestor_of_reference(
             off = 0
         own = off + length
         if s > t:
-            expect(beyond, co, trial, s, own, potentials, block)
+            expect(beyond, co, trial, s, own, potentials, block, sources)
             weigh(beyond, co, trial, s, potentials, hazard, log_future, weights, nothing)
         for p in range(weights.size):
             for k in range(K):
@@ -391,7 +400,7 @@ def _ancestor_of_reference(
                 others = reference[s, k] - trial.n_spikes[s, k]
                 log_future[p] += _log_probability(others, beyond.n_bar[i], trial.n_others[k], trial.n_neurons[k])
                 beyond.n[i, own] = reference[s, k]
-        complete(beyond, co, trial, s, own)
+        complete(beyond, co, trial, s, own, sources)
         off += 1
     largest = log_future.max()
     total = 0.0
@@ -455,13 +464,14 @@ def advance(
     keep_paths, conditional = path_n.shape[0] > 0, reference.shape[0] > 0
     potentials, hazard = np.empty((K, N_POTENTIALS, n_particles)), np.empty(n_particles)
     share, count = np.empty(n_particles), np.empty(n_particles)
-    block = np.zeros((N_ROWS, BLOCK))
+    block, sources = np.zeros((N_ROWS, BLOCK)), np.empty((N_SOURCES, K))
+    histogram = np.zeros(int(trial.n_neurons.max()) + 2)
     log_weight, ancestors = np.zeros(n_particles), np.zeros(n_particles, dtype=np.int64)
     log_future = np.empty(n_particles if conditional else 0)
     for t in range(start, stop):
         off = clock[FIRST]
         own = off + length
-        expect(here, co, trial, t, own, potentials, block)
+        expect(here, co, trial, t, own, potentials, block, sources)
         square, log_increment[t] = 0.0, 0.0
         if n_observed > 0:
             weigh(here, co, trial, t, potentials, hazard, log_weight, weights, predicted[t])
@@ -486,8 +496,8 @@ def advance(
             if conditional:
                 multinomial_resample(rng, weights, ancestors)
                 ancestors[0] = _ancestor_of_reference(
-                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, block, hazard,
-                    log_future,
+                    rng, t, horizon, off, here, beyond, co, trial, reference, weights, potentials, block, sources,
+                    hazard, log_future,
                 )  # fmt: skip
             else:
                 systematic_resample(weights, rng.random(), ancestors)
@@ -513,24 +523,24 @@ def advance(
             if keep_paths:
                 for p in range(n_particles):
                     path_n[t - start, p, k] = here.n[p * K + k, own]
-        complete(here, co, trial, t, own)
+        complete(here, co, trial, t, own, sources)
         clock[FIRST] = off + 1
         # fixed-lag smoothing: the count of bin t - lag is carried along by every particle
         if t >= lag:
             s = t - lag
-            _summarise(here.n, weights, own - lag, tail, mean[s], mean_square[s], lower[s], upper[s])
+            _summarise(here.n, weights, own - lag, tail, s, histogram, mean, mean_square, lower, upper)
         if t == T - 1:
             for s in range(max(T - lag, 0), T):
-                _summarise(here.n, weights, own - (t - s), tail, mean[s], mean_square[s], lower[s], upper[s])
+                _summarise(here.n, weights, own - (t - s), tail, s, histogram, mean, mean_square, lower, upper)
         if resampled and pause:
             return t + 1
     return stop
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _summarise(n, weights, column, tail, mean, mean_square, lower, upper):
-    """Moments and quantiles of the counts in a column, by population."""
-    K = mean.size
+def _summarise(n, weights, column, tail, s, histogram, mean, mean_square, lower, upper):
+    """Moments and quantiles of the counts in a column, by population, into row s; `histogram` is 0 before and after."""
+    K = mean.shape[1]
     for k in range(K):
         least, most = n[k, column], n[k, column]
         first, second = 0.0, 0.0
@@ -539,22 +549,23 @@ def _summarise(n, weights, column, tail, mean, mean_square, lower, upper):
             first += weights[p] * value
             second += weights[p] * value * value
             least, most = min(least, value), max(most, value)
-        mean[k], mean_square[k] = first, second
-        share = np.zeros(int(most - least) + 1)
+        mean[s, k], mean_square[s, k] = first, second
         for p in range(weights.size):
-            share[int(n[p * K + k, column] - least)] += weights[p]
-        total, lower[k] = 0.0, most
-        for j in range(share.size):
-            total += share[j]
+            histogram[int(n[p * K + k, column] - least)] += weights[p]
+        size = int(most - least) + 1
+        total, lower[s, k] = 0.0, most
+        for j in range(size):
+            total += histogram[j]
             if total >= tail:
-                lower[k] = least + j
+                lower[s, k] = least + j
                 break
-        total, upper[k] = 0.0, least
-        for j in range(share.size - 1, -1, -1):
-            total += share[j]
+        total, upper[s, k] = 0.0, least
+        for j in range(size - 1, -1, -1):
+            total += histogram[j]
             if total >= tail:
-                upper[k] = least + j
+                upper[s, k] = least + j
                 break
+        histogram[:size] = 0.0
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
