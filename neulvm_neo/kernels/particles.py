@@ -543,6 +543,9 @@ def _summarise(n, weights, column, tail, s, histogram, mean, mean_square, lower,
     K = mean.shape[1]
     for k in range(K):
         least, most = n[k, column], n[k, column]
+        if weights.size == 1:
+            mean[s, k], mean_square[s, k], lower[s, k], upper[s, k] = least, least * least, least, least
+            continue
         first, second = 0.0, 0.0
         for p in range(weights.size):
             value = n[p * K + k, column]
