@@ -176,15 +176,15 @@ def joint(
     )
 
 
-def sweep_of(parameters, n, observation, *, bin_size, scheme="second-order", window=None, taped=False):
+def sweep_of(parameters, n, observation, *, bin_size, scheme="second-order", window=None):
     """The forward sweep of `joint` by itself, for measurements: a function without arguments that repeats it.
 
-    The trial must fit into the tape, which is only left behind if it is asked for.
+    It leaves no tape behind. The trial must be short enough to be swept in one stretch.
     """
-    trial = _Sweep(parameters, n, observation, bin_size, scheme, window, None, 1.0, taped)
+    trial = _Sweep(parameters, n, observation, bin_size, scheme, window, None, 1.0, False)
     trial.forward(False)
     if len(trial.stretches) > 1:
-        raise ValueError(f"n has {len(n)} bins, of which {trial.stretches[0][1]} fit into the tape; use fewer.")
+        raise ValueError(f"n has {len(n)} bins, of which {trial.stretches[0][1]} make a stretch; use fewer.")
     return lambda: trial._advance(*trial.stretches[0], trial.checkpoints[0])
 
 
@@ -245,8 +245,8 @@ def conditional_variance(n_bar, binomial_variance, step):
 class _Sweep:
     """One trial on its way through the kernels, forth and back, in stretches whose tape fits into memory.
 
-    Arrays are (K, …): counts and release potentials from the first bin of the history on. One sweep at a time per
-    thread: the tape is in memory that the next one uses again.
+    Arrays are (K, …): counts and release potentials from the first bin of the history on. Only a sweep that is `taped`
+    can be followed backward. One at a time per thread: the tape is in memory that the next one uses again.
     """
 
     def __init__(self, parameters, n, observation, bin_size, scheme, window, density, temperature, taped):

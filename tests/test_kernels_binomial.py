@@ -41,6 +41,16 @@ def test_every_number_has_its_own_share():
     assert np.abs((counts.mean(axis=0) - 30 * share) / error).max() < 4.5
 
 
+@pytest.mark.parametrize("n, share", [(5, 0.5), (40, 0.97), (399, 0.04), (100_000, 3e-4), (1000, 0.4)])
+def test_numbers_drawn_one_by_one_are_those_drawn_together(n, share):
+    together, alone = np.empty(1000), np.empty((1000, 1))
+    draw_binomial(np.random.default_rng(4), n, np.full(1000, share), together, ROOM)
+    rng = np.random.default_rng(4)
+    for one in alone:
+        draw_binomial(rng, n, np.array([share]), one, ROOM)
+    assert np.mean(together == alone[:, 0]) > 0.999  # but for rounding
+
+
 def test_nobody_is_left_to_fire():
     counts = np.full(3, -1.0)
     draw_binomial(np.random.default_rng(3), 0, np.full(3, 0.2), counts, ROOM)

@@ -160,6 +160,14 @@ def test_the_sweep_by_itself_does_what_the_likelihood_does_and_leaves_it_alone()
     np.testing.assert_array_equal(after.g_n, before.g_n)
 
 
+def test_a_value_without_a_tape_is_the_value_with_one():
+    p, n, counts, labels, history_rate, stimulus = problem(2, 0.002, 0.0, True)
+    trial = observe(counts, labels, history_rate, stimulus)
+    taped, free = (joint(p, n, trial, bin_size=DT, window=30, gradient=gradient) for gradient in (True, False))
+    assert free.value == taped.value
+    np.testing.assert_array_equal(free.n_bar, taped.n_bar)
+
+
 def test_memory_beside_the_tape_stays_below_half_a_kilobyte_per_bin_of_three_populations(monkeypatch):
     """What an hour in bins of 2 ms needs to stay below 1 GiB; the state of the cohorts is not kept per bin."""
     monkeypatch.setattr(likelihood, "TAPE_BYTES", 2**20)

@@ -60,8 +60,7 @@ def settle(c, decay, set_of, windows, rate, n_clusters, phase, size, width, n, S
             too_short = math.log(
                 settled_cohorts(q, c, window, gamma, high, counts, mean, survival, hazard, rest) / interval
             )
-            total, stayed = interval, 0
-            H[m, k] = low if too_long <= 0.0 else high
+            total, stayed = 0.0, 0
             if too_long > 0.0 > too_short:
                 for _ in range(_MOST_LOOKS):
                     H[m, k] = (high * too_long - low * too_short) / (too_long - too_short)
@@ -77,7 +76,8 @@ def settle(c, decay, set_of, windows, rate, n_clusters, phase, size, width, n, S
                         high, too_short = H[m, k], away
                         too_long = 0.5 * too_long if stayed == -1 else too_long
                         stayed = -1
-            else:
+            else:  # neurons would have to fire faster, or more slowly, than is looked for
+                H[m, k] = low if too_long <= 0.0 else high
                 total = settled_cohorts(q, c, window, gamma, H[m, k], counts, mean, survival, hazard, rest)
             if n_clusters[m, k] == 0:
                 continue

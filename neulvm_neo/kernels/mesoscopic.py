@@ -392,7 +392,7 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
         records[i, V], records[i, B1] = block[FIRED + 3, j], block[FIRED + 4, j]
         n_bar[i] = block[MEAN, j]
         if ask:
-            # a mass of the young is not known to be old by age alone: those born before the recording
+            # of the youngest, who are mass only, those born before the recording
             before = 0.0
             for s in range(last + 2, own - t):
                 before += n[i, s]

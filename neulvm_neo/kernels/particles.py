@@ -238,20 +238,20 @@ def weigh(cloud, co, trial, t, potentials, hazard, log_weight, weights, predicte
                 )  # fmt: skip
         else:
             window = int(c[k, WINDOW])
-            for p in range(P):
-                q = set_of[p] * K + k
-                fade = decay[q, window - age] if age <= window else c[q, LEAK] ** (age - c[q, DECAY_ORIGIN])
-                hazard[p] = fade * at_release[o, p]
-            alone = co.leak.shape[0] == 1
             offset, curvature, leak = c[k, OFFSET], c[k, CURVATURE], c[k, LEAK]
             w0, w1 = c[k, WEIGHT_START], c[k, WEIGHT_END]
-            if alone:
+            if c.shape[0] == K:  # one set of parameters for all
+                fade = decay[k, window - age] if age <= window else leak ** (age - c[k, DECAY_ORIGIN])
                 for p in range(P):
                     hazard[p] = grown_hazard(
-                        hazard[p], potentials[k, H_START, p], potentials[k, H_END, p], potentials[k, GAP_END, p],
-                        potentials[k, MU, p], offset, curvature, leak, w0, w1,
+                        fade * at_release[o, p], potentials[k, H_START, p], potentials[k, H_END, p],
+                        potentials[k, GAP_END, p], potentials[k, MU, p], offset, curvature, leak, w0, w1,
                     )  # fmt: skip
             else:
+                for p in range(P):
+                    q = set_of[p] * K + k
+                    fade = decay[q, window - age] if age <= window else c[q, LEAK] ** (age - c[q, DECAY_ORIGIN])
+                    hazard[p] = fade * at_release[o, p]
                 for p in range(P):
                     q = set_of[p] * K + k
                     hazard[p] = grown_hazard(
