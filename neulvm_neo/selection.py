@@ -24,8 +24,8 @@ class PopulationChoice:
     candidates : tuple of int
     scores : numpy.ndarray, shape (n_candidates, n_folds)
         Held-out log-likelihood per bin, in nats; NaN where a fit failed.
-    best_estimator : NeuLVM
-        With the chosen number, fitted to all data.
+    best_estimator : NeuLVM or None
+        With the chosen number, fitted to all data; None with ``refit=False``.
     """
 
     n_populations: int
@@ -34,21 +34,22 @@ class PopulationChoice:
     best_estimator: object
 
     def summary(self):
-        """One line per candidate: its mean score, and how far it falls short of the best, with the standard error."""
-        short, error = shortfall(self.scores)
+        """One line per candidate, with its mean score and how far it falls short of the best; then what was chosen."""
+        short, error = shortfall(self.candidates, self.scores)
         lines = [
-            f"{k} population{'s' if k > 1 else ''}: {score:.5f} nats per bin, {gap:.5f} ± {sd:.5f} below the best"
-            for k, score, gap, sd in zip(self.candidates, self.scores.mean(axis=1), short, error, strict=True)
+            f"{k} population{'s' if k > 1 else ''}: {score:.5f} nats per bin, {gap:.5f} below the best"
+            for k, score, gap in zip(self.candidates, self.scores.mean(axis=1), short, strict=True)
         ]
-        return "\n".join([*lines, f"chosen: {self.n_populations}"])
+        return "\n".join([*lines, f"chosen: {self.n_populations} (standard error: {error:.5f})"])
 
 
 def one_standard_error(cv_results):
     """``GridSearchCV(…, refit=one_standard_error)``: the fewest populations that predict as well as the best.
 
-    "As well" means: over the folds, the score falls short of the best one by no more than one standard error of that
-    difference. Folds differ by much more than models do (one has more spikes than another), so it is differences that
-    are averaged.
+    The one-standard-error rule of cross-validation [1]_: "as well" means that the mean score over the folds falls short
+    of the best one by no more than the best one's standard error. Folds differ by much more than models do (one has
+    more spikes than another), so the standard error is that of what the best one gains, in every fold, over the
+    candidate with the fewest populations.
 
     Parameters
     ----------
@@ -65,6 +66,10 @@ def one_standard_error(cv_results):
     ValueError
         If the search was not over ``n_populations``, if there were fewer than two folds, or if every fit failed.
 
+    References
+    ----------
+    .. [1] Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed., section 7.10.
+
     Examples
     --------
     >>> one_standard_error({
@@ -79,7 +84,7 @@ def one_standard_error(cv_results):
     return _fewest_of_the_best(np.asarray(cv_results[names[0]], dtype=int), _scores(cv_results))
 
 
-def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, trials=None, n_jobs=None):
+def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, trials=None, n_jobs=None, refit=True):
     """Choose the number of populations by cross-validation, and fit with it.
 
     Every candidate is clustered and fitted without a fold of the data, and scored on it by log p(spikes | parameters),
@@ -99,6 +104,8 @@ def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, tri
         As in `NeuLVM.fit`.
     n_jobs : int, optional
         joblib jobs over candidates and folds.
+    refit : bool
+        Whether to fit once more, to all data, with the chosen number.
 
     Returns
     -------
@@ -111,7 +118,7 @@ def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, tri
 
     Notes
     -----
-    len(n_populations) × n_folds + 1 fits. With one joblib backend they are spread over cores or machines::
+    len(n_populations) × n_folds fits, and one more. With one joblib backend they are spread over cores or machines::
 
         with joblib.parallel_config(backend="dask"):
             choice = select_n_populations(model, X)
@@ -142,21 +149,43 @@ def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, tri
     search = GridSearchCV(model_of_counts, grid, cv=n_folds, n_jobs=n_jobs, refit=False).fit(counts)
     scores = _scores(search.cv_results_)
     chosen = candidates[_fewest_of_the_best(np.array(candidates), scores)]
-    best = clone(model).set_params(**{PARAMETER: chosen}).fit(X, trials=trials)
+    best = clone(model).set_params(**{PARAMETER: chosen}).fit(X, trials=trials) if refit else None
     return PopulationChoice(chosen, candidates, scores, best)
 
 
-def shortfall(scores):
-    """How far every candidate falls short of the best: mean over folds and its standard error, both (n_candidates,)."""
+def shortfall(sizes, scores):
+    """How far every candidate falls short of the best, and by how much it may.
+
+    Parameters
+    ----------
+    sizes : array-like of int, shape (n_candidates,)
+        Numbers of populations.
+    scores : numpy.ndarray, shape (n_candidates, n_folds)
+        NaN where a fit failed.
+
+    Returns
+    -------
+    short : numpy.ndarray, shape (n_candidates,)
+        Mean over the folds; NaN for candidates that failed.
+    error : float
+        Standard error of what the best gains over the one of least size that did not fail.
+
+    Raises
+    ------
+    ValueError
+        If every candidate failed.
+    """
     means = scores.mean(axis=1)
-    if np.all(np.isnan(means)):
+    fitted = np.flatnonzero(~np.isnan(means))
+    if fitted.size == 0:
         raise ValueError("no candidate could be fitted in every fold; see the warnings of the search.")
-    short = scores[int(np.nanargmax(means))] - scores
-    return short.mean(axis=1), short.std(axis=1, ddof=1) / np.sqrt(scores.shape[1])
+    best, least = int(np.nanargmax(means)), fitted[np.argmin(np.asarray(sizes)[fitted])]
+    gain = scores[best] - scores[least]
+    return means[best] - means, float(gain.std(ddof=1) / np.sqrt(gain.size))
 
 
 def _fewest_of_the_best(sizes, scores):
-    short, error = shortfall(scores)
+    short, error = shortfall(sizes, scores)
     good = np.flatnonzero(short <= error)  # NaN is not
     return int(good[np.argmin(sizes[good])])
 

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from neulvm_neo import NeuLVM, SpikeTrainBinner, one_standard_error, select_n_populations, simulate_microscopic
 from neulvm_neo.experiments import population_count
 from neulvm_neo.experiments.circuits import winner_take_all
+from neulvm_neo.selection import shortfall
 
 from .test_recovery import seeds_of_commit
 
@@ -40,10 +41,18 @@ def recording():
 
 def test_the_fewest_within_one_standard_error_of_the_best_win():
     clear = [[-3.0, -3.1, -3.0], [-2.0, -2.1, -2.0], [-1.0, -1.1, -1.0]]
-    assert one_standard_error(results(clear)) == 2
-    tie = [[-3.0, -3.1, -3.0], [-1.02, -1.0, -1.03], [-1.0, -1.05, -1.0]]
+    assert one_standard_error(results(clear)) == 2  # all gain the same in every fold
+    tie = [[-3.0, -3.1, -3.2], [-1.02, -1.05, -1.03], [-1.0, -1.04, -1.01]]  # better in every fold, but by little
     assert one_standard_error(results(tie)) == 1
     assert one_standard_error(results(tie[::-1], sizes=(3, 2, 1))) == 1
+
+
+def test_the_standard_error_is_that_of_the_gain_over_the_fewest_populations():
+    scores = np.array([[-3.0, -3.1, -3.3], [-2.0, -2.2, -2.1], [-1.9, -2.3, -2.05]])
+    short, error = shortfall([1, 2, 3], scores)
+    np.testing.assert_allclose(short, [3.15 / 3, 0.05 / 3, 0.0])  # means -3.13, -2.1, -2.08
+    gains = np.array([1.1, 0.8, 1.25])
+    assert error == pytest.approx(np.sqrt(np.sum((gains - gains.mean()) ** 2) / 2 / 3))
 
 
 def test_folds_that_differ_do_not_hide_models_that_differ():
@@ -81,8 +90,10 @@ def test_every_form_of_a_recording_leads_to_the_same_choice(recording):
     assert choice.scores.shape == (2, 2) and np.isfinite(choice.scores).all()
     assert choice.best_estimator.circuit_.n_populations == choice.n_populations
     assert choice.best_estimator.result_.neuron_ids == tuple(str(t.annotations["unit_id"]) for t in recording)
-    assert choice.summary().endswith(f"chosen: {choice.n_populations}")
+    assert choice.summary().splitlines()[-1].startswith(f"chosen: {choice.n_populations}")
     assert not hasattr(model, "circuit_")
+    without = select_n_populations(model, recording, n_populations=[2, 1], n_folds=2, refit=False)
+    assert without.best_estimator is None and without.n_populations == choice.n_populations
     counts = SpikeTrainBinner(4 * pq.ms).fit_transform(recording)
     halves = np.array_split(counts, 2)
     for X, trials in ((counts, None), (halves, None), (counts, np.repeat([7, 3], 250))):
@@ -116,7 +127,7 @@ def test_the_study_keeps_its_books(tmp_path):
 
 @pytest.mark.slow
 def test_nine_of_ten_recordings_tell_how_many_populations_there_are(tmp_path):
-    """Ten recordings of 30 s, six neurons per population; seeds from the commit hash; two hours on two cores."""
+    """Ten recordings of 24 s, six neurons per population; seeds from the commit hash; two hours on two cores."""
     with joblib.parallel_config(n_jobs=2):
         found = population_count.study(seeds_of_commit(10), path=tmp_path / "population_count.json")
     print(json.dumps(found, indent=1))
