@@ -11,19 +11,17 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import __version__, discretization, units
+from . import __version__, settings, units
 from .agreement import say_what_bins_do, warn_of_refractory_violations
 from .assignment import assign
 from .binning import bin_size_in_seconds
 from .callbacks import CallbackSupportMixin, Watch, with_callbacks
-from .circuit import Circuit
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
-from .goodness import FEWEST_REPLICATES, goodness_of_fit
 from .inference import ascent, em, initialization, posterior
 from .inference.tasks import one_blas_thread, run
 from .likelihood import Observation
-from .parameters import Parameters, ParameterSpace, circuit_with, parameters_of
+from .parameters import ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
 from .simulation import generator_from, simulate_mesoscopic, simulate_microscopic
 from .trials import are_several, stimuli_of, trials_of
@@ -268,7 +266,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         TypeError, ValueError
             If arguments contradict each other or do not fit the data; the message names the remedy.
         """
-        _check_settings(self)
+        settings.check(self)
         watch = Watch(self, X)
         bin_size = bin_size_in_seconds(self.bin_size)
         smoothing = None if self.smoothing is None else units.positive_seconds(self.smoothing, "smoothing")
@@ -421,6 +419,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         >>> found.neurons.n_spikes.size, found.replicates.rates.shape
         (3, (20, 3))
         """
+        from .goodness import FEWEST_REPLICATES, goodness_of_fit  # 0.1 s, which a fit does not need
+
         if not isinstance(n_replicates, (int, np.integer)) or n_replicates < FEWEST_REPLICATES:
             raise ValueError(
                 f"n_replicates is {n_replicates!r}; expected a whole number of {FEWEST_REPLICATES} or more."
@@ -497,15 +497,15 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         if not (isinstance(n_trials, (int, np.integer)) and n_trials >= 1):
             raise ValueError(f"n_trials is {n_trials!r}; expected a whole number of at least 1.")
         bin_size = self._bin_size
-        settings = dict(duration=duration, bin_size=units.seconds(bin_size), stimulus=stimulus)
+        options = dict(duration=duration, bin_size=units.seconds(bin_size), stimulus=stimulus)
         if level == "microscopic":
             time_step = bin_size / np.ceil(bin_size / _TIME_STEP - 1e-6)
-            settings.update(time_step=units.seconds(time_step), integration="exact", n_recorded=self.result_.n_recorded)
+            options.update(time_step=units.seconds(time_step), integration="exact", n_recorded=self.result_.n_recorded)
         else:
-            settings.update(scheme=self.scheme)
+            options.update(scheme=self.scheme)
         function = simulate_microscopic if level == "microscopic" else simulate_mesoscopic
         rng = generator_from(random_state)
-        runs = [function(self.circuit_, random_state=rng, **settings) for _ in range(n_trials)]
+        runs = [function(self.circuit_, random_state=rng, **options) for _ in range(n_trials)]
         return runs[0] if n_trials == 1 else runs
 
     def uncertainty(self, X=None, *, trials=None, stimulus=None):
@@ -590,7 +590,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         A callable `start` and a `random_state` that is not a whole number are not kept; they matter for new fits only.
         """
         check_is_fitted(self)
-        state = {**self.result_.state, "parameters": _saved_parameters(self)}  # as they are now
+        state = {**self.result_.state, "parameters": settings.to_plain(self)}  # as they are now
         save_fit(path, dataclasses.replace(self.result_, state=state), overwrite=overwrite)
 
     @classmethod
@@ -614,7 +614,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         result = load_fit(path)
         if not result.state:
             raise ValueError(f"{path}: holds the results of a fit, but not the model; save it with NeuLVM.save.")
-        model = cls(**_loaded_parameters(result.state["parameters"]))
+        model = cls(**settings.from_plain(result.state["parameters"]))
         model._adopt(result)
         return model
 
@@ -650,7 +650,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
             population_sizes=self.population_sizes, random_state=rng,
         )  # fmt: skip
-        return circuit, labels, _start(self.start, circuit), self.n_init
+        return circuit, labels, settings.start_of(self.start, circuit), self.n_init
 
     def _result(self, found, data, circuit, labels, bin_size, seed):
         """The fit with everything that is to be known about it."""
@@ -683,10 +683,10 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             status=str(found.status),
             trace=tuple(found.trace),
             uncertainty=_uncertainty(found, ParameterSpace(circuit)),
-            settings=self._settings(bin_size),
+            settings=settings.described(self, bin_size),
             software_version=__version__,
             state={
-                "parameters": _saved_parameters(self),
+                "parameters": settings.to_plain(self),
                 "histories": np.array(found.histories, dtype=float),
                 "seed": seed,
                 "together": data.together,
@@ -746,7 +746,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         data = self._read(X, trials, bin_size, reset=False)
         parameters, labels, K = parameters_of(self.circuit_), self.labels_[own], self.circuit_.n_populations
         histories, seed = self.histories_, self.result_.state["seed"]
-        settings = dict(
+        options = dict(
             bin_size=bin_size, scheme=self.scheme, method=method, n_particles=_MORE_PARTICLES * self.n_particles
         )
 
@@ -754,7 +754,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             (smoothed,), _ = initialization.smoothed_activity([counts], labels, K, bin_size)
             observation = Observation.from_counts(counts, labels, K, smoothed[0], drive)
             rng = np.random.default_rng(seed)
-            (trial,) = em.infer(parameters, [observation], histories, rng=rng, n_jobs=1, **settings)
+            (trial,) = em.infer(parameters, [observation], histories, rng=rng, n_jobs=1, **options)
             return trial
 
         stimuli = stimuli_of(stimulus, data, self.circuit_, bin_size)
@@ -795,16 +795,6 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
                 raise ValueError("X has the neurons of fit in another order; reorder the spike trains.")
         return data
 
-    def _settings(self, bin_size):
-        """What a reader of the result wants to know about how it came about."""
-        labels = "clustered" if self.labels is None else self.labels if isinstance(self.labels, str) else "given"
-        return {
-            "method": self.method, "scheme": self.scheme, "bin_size": f"{1e3 * bin_size:.10g} ms", "labels": labels,
-            "n_init": int(self.n_init), "max_iter": int(self.max_iter), "tol": float(self.tol),
-            "n_particles": int(self.n_particles), "multiple": self.multiple,
-            "random_state": _whole_or_none(self.random_state),
-        }  # fmt: skip
-
 
 def _uncertainty(found, space):
     if found.covariance is not None and np.all(np.isfinite(found.covariance)):
@@ -823,68 +813,3 @@ def _say_which_bins(bin_size, assumed):
         )
     else:
         logger.info("spike trains are counted in bins of %g ms", 1e3 * bin_size)
-
-
-def _check_settings(model):
-    for name, least in (("n_init", 1), ("max_iter", 1), ("n_particles", 2)):
-        value = getattr(model, name)
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}.")
-    if not (np.isscalar(model.tol) and np.isreal(model.tol) and model.tol >= 0):
-        raise ValueError(f"tol is {model.tol!r}; expected a number of nats of at least 0.")
-    for name, choices in (("method", em.METHODS), ("scheme", discretization.SCHEMES)):
-        if getattr(model, name) not in choices:
-            raise ValueError(f"{name} is {getattr(model, name)!r}; expected one of {', '.join(map(repr, choices))}.")
-    start = model.start
-    if start is not None and not isinstance(start, (Circuit, Parameters)) and not callable(start):
-        raise TypeError(f"start is a {type(start).__name__}; expected a Circuit, Parameters, a callable or None.")
-
-
-def _start(start, circuit):
-    if isinstance(start, Circuit):
-        if start.n_populations != circuit.n_populations:
-            raise ValueError(
-                f"start has {start.n_populations} populations, but {circuit.n_populations} are fitted; "
-                "give a circuit of the same populations."
-            )
-        return parameters_of(start)
-    if callable(start) and not isinstance(start, Parameters):
-
-        def parameters(*arguments):
-            given = start(*arguments)
-            return parameters_of(given) if isinstance(given, Circuit) else given
-
-        return parameters
-    return start
-
-
-def _saved_parameters(model):
-    """The constructor's arguments in plain values."""
-    plain = dict(model.get_params(deep=False))
-    for name in ("circuit", "start"):
-        plain[name] = plain[name].to_dict() if isinstance(plain[name], Circuit) else None
-    for name in ("bin_size", "smoothing"):
-        if plain[name] is not None:
-            plain[name] = f"{float(plain[name].magnitude)!r} {plain[name].dimensionality.string}"
-    labels, sizes = plain["labels"], plain["population_sizes"]
-    if labels is not None and not isinstance(labels, str):
-        plain["labels"] = [x if isinstance(x, (str, int, np.integer)) else str(x) for x in labels]
-    if sizes is not None and np.ndim(sizes):
-        plain["population_sizes"] = [int(x) for x in sizes]
-    plain["random_state"] = _whole_or_none(plain["random_state"])
-    return plain
-
-
-def _loaded_parameters(plain):
-    parameters = dict(plain)
-    for name in ("circuit", "start"):
-        if parameters[name] is not None:
-            parameters[name] = Circuit.from_dict(parameters[name])
-    for name in ("bin_size", "smoothing"):
-        if parameters.get(name) is not None:
-            parameters[name] = units.parse_quantity(parameters[name], name)
-    return parameters
-
-
-def _whole_or_none(random_state):
-    return int(random_state) if isinstance(random_state, (int, np.integer)) else None

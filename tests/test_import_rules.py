@@ -42,6 +42,7 @@ _FLOOR = {
     "inference.em": 9,
     "inference.posterior": 9,
     "simulation": 9,
+    "settings": 9.5,
     "estimator": 10,
     "selection": 11,
     "plotting": 11,
