@@ -119,6 +119,8 @@ def study(seeds, *, path=None, **settings):
 def speed_of_two_workers(n_starts=8, *, seed=0, duration=10.0, max_iter=5):
     """Time of one fit with `n_starts` starts on one and on two Dask workers of this machine, in turns in one run.
 
+    But for `max_iter` the fit has the settings that `NeuLVM` has by default.
+
     Needs ``pip install neulvm-neo[scale]``, and two cores that nobody else uses.
 
     Parameters
@@ -140,9 +142,8 @@ def speed_of_two_workers(n_starts=8, *, seed=0, duration=10.0, max_iter=5):
     circuit = winner_take_all()
     trains = simulate_microscopic(circuit, duration=duration * pq.s, n_recorded=3, random_state=seed).spiketrains
     model = NeuLVM(
-        circuit, labels="population", bin_size=BIN_SIZE * pq.s, n_init=n_starts, max_iter=max_iter, n_particles=50,
-        random_state=seed,
-    )  # fmt: skip
+        circuit, labels="population", bin_size=BIN_SIZE * pq.s, n_init=n_starts, max_iter=max_iter, random_state=seed
+    )
     seconds, fits = {}, {}
     for name, n_workers in (("one", 1), ("two", 2)):
         with (
