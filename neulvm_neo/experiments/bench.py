@@ -302,11 +302,17 @@ def _start_up(bench):
         "observation = Observation.from_counts(np.zeros((500, 0)), [], 3, past); "
         f"joint(parameters_of(winner_take_all()), n, observation, bin_size=0.002, scheme={SCHEME!r})"
     )
+    fit = (
+        "import os; import numpy as np; import quantities as pq; from neulvm_neo import NeuLVM; "
+        "model = NeuLVM(labels=[0, 0, 1, 1], bin_size=4 * pq.ms, n_init=1, start=lambda *given: os._exit(0)); "
+        "model.fit(np.eye(20)[:, :4][np.arange(500) % 20])"  # asks for its start when all else is ready
+    )
     beginnings = {
         "python": ["-c", "pass"],
         "import neulvm_neo": ["-c", "import neulvm_neo"],
         "neulvm --help": ["-m", "neulvm_neo.cli", "--help"],
         "from neulvm_neo import NeuLVM": ["-c", "from neulvm_neo import NeuLVM"],
+        "a fit begins to compute": ["-c", fit],
         "first value and gradient": ["-c", first],
     }
     details, ours = {}, {}
