@@ -118,7 +118,7 @@ def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, tri
 
     Notes
     -----
-    len(n_populations) × n_folds fits, and one more. With one joblib backend they are spread over cores or machines::
+    len(n_populations) × n_folds fits, and one to refit, which a joblib backend spreads over cores or machines::
 
         with joblib.parallel_config(backend="dask"):
             choice = select_n_populations(model, X)

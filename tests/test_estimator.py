@@ -458,7 +458,6 @@ def test_the_score_is_the_mean_over_bins_and_does_not_change(model, counts):
     assert_array_equal(samples[1], model.score_samples(counts[1]))
 
 
-@pytest.mark.filterwarnings("ignore:Trial 0 of 3. the particle filter loses track")  # with the bad ones
 @pytest.mark.filterwarnings("ignore:Trial .* loses track")  # with parameters that are wrong it may
 def test_the_score_tells_good_parameters_from_bad_ones(model, counts):
     worse = copy.deepcopy(model)

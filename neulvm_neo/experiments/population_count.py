@@ -22,8 +22,8 @@ N_RECORDED = 6  # neurons per population
 BIN_SIZE = 0.004  # s
 CANDIDATES = (1, 2, 3, 4)
 N_FOLDS = 3
-# What a data set may cost: 4 candidates × 3 folds × so many starts and iterations. With a single start, every second
-# network of three populations was taken for four: all folds start alike, and a bad start is bad in all of them. Few
+# What a data set may cost: 4 candidates × 3 folds × so many starts and iterations. With a single start, one of two
+# networks of three populations was taken for four: all folds start alike, and a bad start is bad in all of them. Few
 # iterations by the particle filter; as many of "viterbi" end in networks that the filter cannot follow, whose held-out
 # scores say nothing.
 BUDGET = {"method": "smc", "n_init": 3, "max_iter": 5, "n_particles": 50, "tol": 10.0}

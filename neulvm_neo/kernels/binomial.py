@@ -14,6 +14,7 @@ _LARGEST_MEAN = 60.0
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
 def _draw_one(rng, n, share):
+    """The same numbers as `draw_binomial` for one share, without arrays: what a simulation draws."""
     p = min(share, 1.0 - share)
     if n * p > _LARGEST_MEAN:
         return rng.binomial(n, share)
