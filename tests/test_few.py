@@ -8,7 +8,7 @@ from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
 from neulvm_neo.binning import bin_recording
 from neulvm_neo.experiments import connectivity
 from neulvm_neo.inference import few
-from neulvm_neo.inference.liu_west import liu_west
+from neulvm_neo.inference.liu_west import LiuWestResult, liu_west
 from neulvm_neo.likelihood import Observation
 from neulvm_neo.parameters import ParameterSpace, parameters_of
 from neulvm_neo.recording import SpikeRecording
@@ -131,3 +131,28 @@ def test_where_nearly_all_neurons_are_recorded_their_spikes_tell_how_the_trial_b
     assert found.J == pytest.approx(60.32, abs=0.25)
     assert found.r > 0.99 and found.band > 0.8
     assert "loses track" not in found.status
+
+
+def test_narrow_passes_that_have_all_collapsed_do_not_replace_what_the_wide_ones_found(problem, monkeypatch):
+    """As seen with one population in clusters: passes on wrong histories, each very sure of itself, and one after
+    another less wrong."""
+    ends = iter([
+        (-5508.8, 62.72), (-4754.6, 61.35), (-264.8, 62.00),  # wide; again, with more particles
+        (-2201.3, 61.43), (-272.0, 62.05), (-264.9, 61.99),
+        (-1260.3, 61.33), (-289.4, 62.22),  # narrow; and again
+        (-3094.1, 61.93), (-357.7, 62.36),
+    ])  # fmt: skip
+    sizes = []
+
+    def one_pass(space, theta, *_, n_particles, **__):
+        value, mean = next(ends)
+        sizes.append(n_particles)
+        draws = mean + 0.03 * np.linspace(-1.5, 1.5, 50)[:, None]
+        return LiuWestResult(draws, draws.mean(axis=0), np.atleast_2d(np.cov(draws.T)), value, ())
+
+    monkeypatch.setattr(few, "liu_west", one_pass)
+    found = search(problem)
+    assert next(ends, None) is None, "every stage is repeated once"
+    np.testing.assert_array_equal(np.array(sizes) // sizes[0], [1, 1, 1, 3, 3, 3, 1, 1, 3, 3])
+    assert found.theta[0] == pytest.approx(62.02, abs=1e-6)
+    assert found.converged

@@ -68,3 +68,13 @@ def test_what_did_not_reach_the_paper_comes_first(small):
     assert "The naive rival comes closer" in lines[1]
     better = small | {"J_hat_mean": [60.3], "median_abs_error": [0.02], "rene_median_abs_error": [5.0], "failures": []}
     assert study.summary(better)[0] == "" and "60.14 ± 1.48" in "\n".join(study.summary(better))
+
+
+def test_an_activity_that_does_not_vary_has_no_correlation(small):
+    """Read from a file, NaN is None."""
+    flat = {**small["methods"], "paper": {**small["methods"]["smc"], "activity_r": [None] * len(small["n_observed"])}}
+    assert study.summary({**small, "methods": flat})[-4].rstrip().endswith("–")
+
+
+def test_smoothing_with_hindsight_is_at_least_as_good_as_the_rivals(small):
+    assert np.all(np.array(small["best_smoothed_r"]) >= np.array(small["smoothed_r"]) - 1e-12)

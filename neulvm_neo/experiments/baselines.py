@@ -7,6 +7,8 @@ from ..constant_rates import bits_per_spike as bits_per_spike
 from ..constant_rates import constant_rates_log_likelihood as constant_rates_log_likelihood
 from ..inference.initialization import WIDTHS, smoothed_activity
 
+NARROW_WIDTHS = (0.0007, 0.0014, 0.0028)  # s, beside `WIDTHS`: clusters last a few milliseconds
+
 
 def best_smoothing(counts, labels, truth, bin_size):
     """Correlation with the true activity of the Gaussian-smoothed spikes, at the width that suits the truth best.
@@ -28,16 +30,20 @@ def best_smoothing(counts, labels, truth, bin_size):
     numpy.ndarray, shape (n_populations,)
     """
     n_populations = truth.shape[1]
-    tried = [smoothed_activity([counts], labels, n_populations, bin_size, width)[0][0] for width in WIDTHS]
+    widths = (*NARROW_WIDTHS, *WIDTHS)
+    tried = [smoothed_activity([counts], labels, n_populations, bin_size, width)[0][0] for width in widths]
     return np.max([correlations(smooth, truth) for smooth in tried], axis=0)
 
 
 def correlations(a, b, width=0.0):
     """Pearson correlation of the columns of two arrays (n_bins, n_populations), both smoothed by `width` bins.
 
+    NaN where one of them does not vary.
+
     >>> correlations(np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [5.0]])).round(6)
     array([1.])
     """
     if width:
         a, b = (gaussian_filter1d(np.asarray(x, dtype=float), width, axis=0, mode="nearest") for x in (a, b))
-    return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(np.transpose(a), np.transpose(b), strict=True)])
+    pairs = zip(np.transpose(a), np.transpose(b), strict=True)
+    return np.array([np.corrcoef(x, y)[0, 1] if np.std(x) and np.std(y) else np.nan for x, y in pairs])

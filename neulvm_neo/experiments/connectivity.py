@@ -8,6 +8,7 @@ import quantities as pq
 from sklearn.exceptions import ConvergenceWarning
 
 from ..parameters import parameters_of
+from .baselines import correlations
 from .circuits import single_population
 
 # The protocol: couplings (mV), data sets of each, neurons recorded, initial rate (Hz), duration (s), bin and step (ms).
@@ -159,7 +160,7 @@ def coupling_of(model, data_set):
         float(model.J_[0, 0].magnitude),
         np.nan if found is None else float(found.lower[0]),
         np.nan if found is None else float(found.upper[0]),
-        float(np.corrcoef(model.activity_[:, 0], data_set.n[:, 0])[0, 1]),
+        float(correlations(model.activity_, data_set.n)[0]),
         inside,
         model.result_.status,
     )

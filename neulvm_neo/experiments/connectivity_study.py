@@ -161,28 +161,34 @@ def figure(result):
         (method, found, color, "o", shift)
         for (method, found), color, shift in zip(result["methods"].items(), colors, (-0.06, 0.06, 0.18), strict=False)
     ]
+    shown = ends + np.array([-1.5, 3.0])  # room for the legend; what lies outside is in the other panel
     for name, found, color, marker, shift in rows:
         J, mean, std = (np.array(found[key], dtype=float) for key in ("J_true", "J_hat_mean", "J_hat_std"))
-        label = _WORDS.get(name, "paper, as published")
-        style = {"yerr": std, "color": color, "marker": marker, "ms": 4, "lw": 0, "elinewidth": 1.3, "capsize": 2}
-        left.errorbar(J + shift, mean, label=label, **style)
-        right.errorbar(J + shift, mean - J, **style)
-        if name != "published":
-            fits = [(fit["J_true"], fit["J"]) for fit in found["fits"]]
-            true, single = np.array(fits, dtype=float).T
-            right.plot(true + shift + 0.04, single - true, ".", color=color, ms=2.5, alpha=0.5)
+        style = {"color": color, "marker": marker, "ms": 4, "lw": 0}
+        bars = {"elinewidth": 1.3, "capsize": 2}
+        # bars that leave the panel would tell nothing
+        within = np.where((mean - std > shown[0]) & (mean + std < shown[1]), std, np.nan)
+        left.errorbar(J + shift, mean, within, label=_WORDS.get(name, "paper, as published"), **style, **bars)
+        if name == "published":
+            right.errorbar(J + shift, mean - J, std, **style, **bars)
+            continue
+        true, single = np.array([(fit["J_true"], fit["J"]) for fit in found["fits"]], dtype=float).T
+        right.plot(true + shift + 0.04, single - true, ".", color=color, ms=3, alpha=0.5)
+        right.plot(J + shift, mean - J, **style)
     if result["off_grid"]:
         true, single = np.array([(f["J_true"], f["J"]) for f in result["off_grid"]["fits"]], dtype=float).T
         left.plot(true, single, "x", color=colors[0], ms=5, label="smc, couplings the paper did not try")
         right.plot(true, single - true, "x", color=colors[0], ms=5)
-    shown = ends + np.array([-1.5, 3.0])  # room for the legend; what lies outside is in the other panel
     outside = sum(not shown[0] <= f["J"] <= shown[1] for _, found, *_ in rows[1:] for f in found["fits"])
     left.set(xlabel="ground truth J (mV)", ylabel="recovered Ĵ (mV)", xlim=ends, ylim=shown)
     left.legend(fontsize="x-small", frameon=False, loc="upper left")
     left.set_title("C", loc="left", fontweight="bold")
     left.set_title(f"{outside} data sets outside" if outside else "", loc="right", fontsize="small")
-    right.set(xlabel="ground truth J (mV)", ylabel="error Ĵ - J (mV)", xlim=ends)
-    r = f"Pearson r {_shown(result['pearson_r'], 4)}, paper {published['pearson_r']}"
+    # errors of hundredths and of hundreds of mV in one panel
+    right.set_yscale("symlog", linthresh=0.1)
+    right.axhspan(-0.1, 0.1, color="#f2f2f2", lw=0, zorder=-1)
+    right.set(xlabel="ground truth J (mV)", ylabel="error Ĵ - J (mV), linear where shaded", xlim=ends)
+    r = f"Pearson r {figures.shown(result['pearson_r'], 4)}, paper {published['pearson_r']}"
     right.set_title(f"{r}; dots are data sets", fontsize="medium")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -219,7 +225,7 @@ def summary(result):
         error = f", largest error {found['largest_error']:.2f} mV" if "largest_error" in found else ""
         inside = found.get("interval_coverage", {"of": 0})
         covered = f", truth in {inside['inside']} of {inside['of']} intervals of 90 %" if inside["of"] else ""
-        lines.append(f"{words}: r = {_shown(found['pearson_r'], 4)}{error}{covered}")
+        lines.append(f"{words}: r = {figures.shown(found['pearson_r'], 4)}{error}{covered}")
         means = zip(found["J_true"], found["J_hat_mean"], found["J_hat_std"], strict=True)
         lines.append("    " + ", ".join(f"{J:g}: {mean:.2f} ± {std:.2f}" for J, mean, std in means))
     protocol = result["protocol"]
@@ -245,10 +251,6 @@ def _result(fits, sizes):
         "protocol": _protocol(sizes),
         "failures": strange,
     }
-
-
-def _shown(value, digits):
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _protocol(sizes):

@@ -109,6 +109,15 @@ def save(figure, path):
         figure.savefig(path, dpi=150, metadata={"Date": None} if is_svg else None)
 
 
+def shown(value, digits):
+    """A number in words, "–" for None or NaN (the two are the same in a result that was read from a file).
+
+    >>> shown(0.8149, 2), shown(None, 2), shown(float("nan"), 2)
+    ('0.81', '–', '–')
+    """
+    return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
 def edges(centres):
     """Edges of cells around increasing centres, halfway between them.
 

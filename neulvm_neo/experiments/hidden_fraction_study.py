@@ -157,8 +157,8 @@ def summary(result):
         lines.append(
             f"{q:8d}  {result['n_samples'][i]:7d}  {result['J_hat_mean'][i]:6.2f} ± {result['J_hat_std'][i]:.2f}"
             f"     {paper:<13}  {result['rene_J_hat_mean'][i]:6.2f}    {result['median_abs_error'][i]:8.2f}"
-            f"   {result['rene_median_abs_error'][i]:6.2f}     {result['activity_r'][i]:5.2f}"
-            f"      {result['smoothed_r'][i]:5.2f}"
+            f"   {result['rene_median_abs_error'][i]:6.2f}     {figures.shown(result['activity_r'][i], 2):>5}"
+            f"      {figures.shown(result['smoothed_r'][i], 2):>5}"
         )
     for method, found in result["methods"].items():
         if method == "smc":
@@ -167,7 +167,7 @@ def summary(result):
         for q, i in ours.items():
             lines.append(
                 f"{q:8d}  {result['n_samples'][i]:7d}  {found['J_hat_mean'][i]:6.2f} ± {found['J_hat_std'][i]:.2f}"
-                f"{'':30}{found['median_abs_error'][i]:8.2f}{'':14}{found['activity_r'][i]:5.2f}"
+                f"{'':30}{found['median_abs_error'][i]:8.2f}{'':14}{figures.shown(found['activity_r'][i], 2):>5}"
             )
     lines += [
         "",

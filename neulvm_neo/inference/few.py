@@ -2,7 +2,7 @@
 
 First from the prior, as wide as it may be; then again from the neighbourhood that was found, so that no particle is
 wasted far away. A pass may collapse on a wrong history of the network; its evidence is then much lower than that of the
-others, and it is left out.
+others, whatever their stage, and it is left out.
 """
 
 from typing import NamedTuple
@@ -77,14 +77,15 @@ def search(
         Converged if the kept passes agree within their spread.
     """
     n_particles = MORE_PARTICLES * n_particles
-    trace, passes, interrupted = [], [], False
+    trace, kept, interrupted = [], [], False
     prior = np.array([draw(rng) for _ in range(min(n_particles, MOST_DRAWS))])
     if not np.all(prior.std(axis=0) > 0.0):  # one start was given: 40 to 200 % of it, as of the circuit's values
         around = ParameterSpace(circuit_with(space.circuit, space.unpack(prior[0])))
         prior = np.array([around.draw(rng) for _ in range(len(prior))])
-    mean, covariance, kept = start, np.full((len(start), len(start)), np.nan), []
+    mean, covariance = start, np.full((len(start), len(start)), np.nan)
     n_wide = min(WIDE_PASSES, max_iter)
     stages = [(_spread, n_wide, 1), (_around, min(NARROW_PASSES, max_iter - n_wide), 1)]
+    passes = []
     with tqdm(total=sum(n for _, n, _ in stages), disable=not verbose, desc="neuLVM", unit="pass") as bar:
         try:
             while stages:
@@ -107,15 +108,16 @@ def search(
                     bar.update()
                     bar.set_postfix_str(f"{result.log_likelihood:.1f} nats")
                     watch()
-                kept = _not_collapsed(passes)
+                kept = _not_collapsed(passes, kept)
                 mean, covariance = _pooled(kept)
-                if n_passes > 1 and more == 1 and len(kept) < 2:
+                if n_passes > 1 and more == 1 and len(_not_collapsed(passes, kept, fewest=0)) < 2:
                     stages.insert(0, (begin, n_passes, MORE_WHEN_COLLAPSED))
                     bar.total += n_passes
+                passes = []  # they are in `kept`
         except KeyboardInterrupt:
             interrupted = True
             if passes:
-                kept = _not_collapsed(passes)
+                kept = _not_collapsed(passes, kept)
                 mean, covariance = _pooled(kept)
     return Found(mean, covariance, tuple(trace), _agree(kept), interrupted)
 
@@ -142,9 +144,11 @@ def _record(result, i, space):
     }
 
 
-def _not_collapsed(passes):
-    best = max(result.log_likelihood for result in passes)
-    return [result for result in passes if result.log_likelihood > best - COLLAPSED]
+def _not_collapsed(passes, before, fewest=2):
+    """Those of `passes` that have not collapsed; if they are fewer than `fewest`, those of `before` as well."""
+    best = max(result.log_likelihood for result in (*passes, *before))
+    good, old = ([r for r in some if r.log_likelihood > best - COLLAPSED] for some in (passes, before))
+    return good if len(good) >= fewest else good + old
 
 
 def _pooled(passes):
