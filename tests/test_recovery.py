@@ -81,6 +81,20 @@ def test_the_study_fits_each_stretch_by_itself(tmp_path, monkeypatch):
     assert found["trials"][0]["ratios"] != found["trials"][1]["ratios"]
 
 
+def test_circuits_that_were_fitted_elsewhere_are_measured_in_the_same_way(monkeypatch):
+    """The true circuit, given as a fit, is as good as the truth."""
+    monkeypatch.setattr(recovery, "SESSION", 4.0)
+    monkeypatch.setattr(recovery, "TRIAL", 1.0)
+    found = recovery.study(5, n_trials=1, circuits=[winner_take_all()])
+    (trial,) = found["trials"]
+    assert set(trial["ratios"].values()) == {1.0} and trial["covered"] == {}
+    assert trial["held_out"]["fit"] == trial["held_out"]["truth"]
+    assert trial["training"]["fit"] == trial["training"]["truth"]
+    assert trial["r"]["fit"] == pytest.approx(trial["r"]["truth"], abs=0.05)
+    assert trial["switches_per_100s"]["fit"] == trial["switches_per_100s"]["model_at_truth"]
+    assert found["summary"]["held_out_below_truth"] == 0.0
+
+
 def seeds_of_commit(n):
     """Seeds that nobody chose: from the hash of the commit under test."""
     root = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from ..binning import bin_recording
 from ..estimator import NeuLVM
-from ..inference.initialization import WIDTHS, smoothed_activity
+from ..inference.initialization import WIDTHS, past_rates, smoothed_activity
 from ..inference.particles import log_likelihood, particle_filter
 from ..likelihood import Observation
 from ..parameters import ParameterSpace, parameters_of
@@ -165,7 +165,7 @@ def recover(
     return {"seed": int(seed), **result}
 
 
-def study(seed, *, n_trials=20, trials=None, n_recorded=3, path=None, **settings):
+def study(seed, *, n_trials=20, trials=None, n_recorded=3, circuits=None, path=None, **settings):
     """Trials of 10 s, cut from one simulation of 500 s, each fitted by itself from random starts.
 
     Trial i is stretch 2 i; the held-out data of its fit are the stretch after it and the one half the simulation away.
@@ -179,6 +179,9 @@ def study(seed, *, n_trials=20, trials=None, n_recorded=3, path=None, **settings
         Do only these.
     n_recorded : int
         Neurons per population.
+    circuits : sequence of Circuit, optional
+        Take these for the fits of trials 0, 1, …: such as were made to the same stretches elsewhere (those of the
+        experiment "perturbation" with the same seed are). There are no intervals then.
     path : path-like, optional
         JSON file that is rewritten after every trial.
     **settings
@@ -203,10 +206,13 @@ def study(seed, *, n_trials=20, trials=None, n_recorded=3, path=None, **settings
     for i in range(n_trials) if trials is None else trials:
         held_out = [stretches[2 * i + 1], stretches[(2 * i + len(stretches) // 2) % len(stretches)]]
         begun = time.perf_counter()
-        result = _fit_and_compare(
-            session, stretches[2 * i], held_out, seeds[2 * i], seeds[2 * i + 1],
-            **({"scheme": "second-order", "method": "smc"} | settings),
-        )  # fmt: skip
+        how = {"scheme": "second-order", "method": "smc"} | settings
+        if circuits is None:
+            result = _fit_and_compare(session, stretches[2 * i], held_out, seeds[2 * i], seeds[2 * i + 1], **how)
+        else:
+            counts = session.counts[stretches[2 * i]]
+            fit = _inferred(circuits[i], counts, session.labels, session.bin_size, how["scheme"], seeds[2 * i])
+            result = _compare(fit, session, stretches[2 * i], held_out, seeds[2 * i + 1], how["scheme"])
         result["switches_per_100s"]["network"] = network
         results.append({"trial": int(i), "seconds": time.perf_counter() - begun, **result})
         found = {"seed": int(seed), "trials": results, "summary": summary(results)}
@@ -293,22 +299,60 @@ def summary(results):
     }
 
 
+class _Fit(NamedTuple):
+    """What is compared: a fitted circuit, the activity that it infers (Hz), and how it came about."""
+
+    circuit: object
+    histories: np.ndarray
+    activity: np.ndarray
+    log_likelihood: float
+    status: str
+    n_iter: int | None = None
+    uncertainty: object = None
+    starts: tuple = ()  # values that the starts were drawn at
+
+
 def _fit_and_compare(session, training, held_out, fit_seed, score_seed, *, scheme, method, **settings):
     """A fit to the bins `training`, measured on them and on every stretch of `held_out`."""
-    circuit, labels, dt = winner_take_all(), session.labels, session.bin_size
+    circuit = winner_take_all()
     circuit = circuit.replace(spread=settings.pop("spread", circuit.spread))
     space, drawn = ParameterSpace(circuit), []
-    counts, true_activity = session.counts[training], session.activity[training, :2]
 
     def start(rng, circuit, counts, labels, bin_size):
         drawn.append(space.unpack(space.draw(rng)))
         return drawn[-1]
 
     model = NeuLVM(
-        circuit, labels=labels, bin_size=BIN_SIZE, scheme=scheme, method=method, start=start, random_state=fit_seed,
-        **settings,
-    ).fit(counts)  # fmt: skip
-    fitted, truth = parameters_of(model.circuit_), parameters_of(circuit)
+        circuit, labels=session.labels, bin_size=BIN_SIZE, scheme=scheme, method=method, start=start,
+        random_state=fit_seed, **settings,
+    ).fit(session.counts[training])  # fmt: skip
+    fit = _Fit(
+        model.circuit_, model.histories_, model.activity_, model.log_likelihood_, model.result_.status, model.n_iter_,
+        model.result_.uncertainty, tuple(drawn),
+    )  # fmt: skip
+    return _compare(fit, session, training, held_out, score_seed, scheme)
+
+
+def _inferred(circuit, counts, labels, bin_size, scheme, seed):
+    """A `_Fit` of a circuit that was fitted elsewhere to the same counts."""
+    _, width = smoothed_activity([counts], labels, 3, bin_size)
+    histories = past_rates([counts], labels, 3, bin_size, width)
+    own = Observation.from_counts(counts, labels, 3, np.ones(3))
+    found = particle_filter(
+        parameters_of(circuit), own, histories, bin_size=bin_size, scheme=scheme, rng=np.random.default_rng(seed),
+        n_particles=1000,
+    )  # fmt: skip
+    activity = found.n / (np.asarray(circuit.n_neurons) * bin_size)
+    return _Fit(circuit, histories, activity, found.log_likelihood, "given")
+
+
+def _compare(fit, session, training, held_out, score_seed, scheme):
+    """A fit to the bins `training`, measured on them and on every stretch of `held_out`."""
+    circuit, labels, dt = winner_take_all(), session.labels, session.bin_size
+    circuit = circuit.replace(spread=fit.circuit.spread)
+    space = ParameterSpace(circuit)
+    counts, true_activity = session.counts[training], session.activity[training, :2]
+    fitted, truth = parameters_of(fit.circuit), parameters_of(circuit)
     # a held-out stretch may start in a state that the training data do not know: of all states of the simulation
     (everything,), _ = smoothed_activity([session.counts], labels, 3, dt, HISTORY_WIDTH)
     histories = everything[:: max(len(everything) // N_HISTORIES, 1)]
@@ -325,44 +369,44 @@ def _fit_and_compare(session, training, held_out, fit_seed, score_seed, *, schem
         return float(np.corrcoef(inferred[:, :2].ravel(), true_activity.ravel())[0, 1])
 
     at_truth = particle_filter(
-        truth, own, model.histories_, bin_size=dt, scheme=scheme, rng=np.random.default_rng(score_seed),
+        truth, own, fit.histories, bin_size=dt, scheme=scheme, rng=np.random.default_rng(score_seed),
         n_particles=1000,
     )  # fmt: skip
     smooth = {w: smoothed_activity([counts], labels, 3, dt, w)[0][0] for w in WIDTHS}
     runs = {
         name: simulate_mesoscopic(c, duration=100 * pq.s, bin_size=BIN_SIZE, scheme=scheme, random_state=score_seed)
-        for name, c in (("fit", model.circuit_), ("model_at_truth", circuit))
+        for name, c in (("fit", fit.circuit), ("model_at_truth", circuit))
     }
     values = {name: space.values(space.pack(p)) for name, p in (("fit", fitted), ("truth", truth))}
-    found = model.result_.uncertainty
+    found = fit.uncertainty
     tests = [session.counts[bins] for bins in held_out]
     return {
         "held_out": {
             "fit": score(fitted, observed),
             "truth": score(truth, observed),
-            "start": max(score(parameters, observed) for parameters in drawn),
+            "start": max((score(parameters, observed) for parameters in fit.starts), default=None),
             "causal_poisson": float(
                 np.mean([causal_poisson_log_likelihood(counts, test, labels, dt) for test in tests])
             ),
             "constant": constant_rates_log_likelihood(tests, [counts]) / len(tests),
         },
         "training": {
-            "fit": score(fitted, [own], model.histories_),
-            "truth": score(truth, [own], model.histories_),
+            "fit": score(fitted, [own], fit.histories),
+            "truth": score(truth, [own], fit.histories),
             "log_prior": float(space.log_prior(space.pack(fitted))[0]),
         },
         "r": {
-            "fit": r(model.activity_),
+            "fit": r(fit.activity),
             "truth": r(at_truth.n / truth.n_neurons),
             "smoothing": r(smoothed_activity([counts], labels, 3, dt)[0][0]),
             "best_smoothing": max(r(activity) for activity in smooth.values()),
         },
-        "bistable": is_bistable(model.circuit_, scheme=scheme, random_state=score_seed),
+        "bistable": is_bistable(fit.circuit, scheme=scheme, random_state=score_seed),
         "switches_in_training": count_switches(session.activity[training], dt),
         "switches_per_100s": {name: count_switches(run.activity, run.bin_size) for name, run in runs.items()},
-        "log_likelihood": model.log_likelihood_,
-        "n_iter": model.n_iter_,
-        "status": model.result_.status,
+        "log_likelihood": fit.log_likelihood,
+        "n_iter": fit.n_iter,
+        "status": fit.status,
         "ratios": dict(zip(space.names, (values["fit"] / values["truth"]).tolist(), strict=True)),
         "covered": {}
         if found is None
