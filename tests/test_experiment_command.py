@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import joblib
 import numpy as np
 import pytest
 
@@ -131,6 +132,68 @@ def test_ctrl_c_before_anything_was_done_leaves_no_file(use, tmp_path, capsys):
     use(made_up(run=run))
     assert "nothing was written" in refused(capsys, "made-up", "--out", tmp_path, code=130)
     assert files(tmp_path) == []
+
+
+def _square(x, log):
+    """A task that leaves a trace of having been run."""
+    with open(log, "a") as file:
+        file.write(f"{x} ")
+    return np.full(3, float(x**2))
+
+
+def squares(log, stop_at=None):
+    """A resumable experiment of five tasks; Ctrl-C comes while one of them is at work, which survives it."""
+
+    def run(*, seed, quick, n_jobs=1, say=None, checkpoint=None, run_tasks=None):
+        found = []
+        for x, result in enumerate(run_tasks((joblib.delayed(_square)(x, log) for x in range(5)), n_jobs)):
+            found.append(float(result.sum()) + seed)
+            checkpoint({"r": found})
+            if x + 1 == stop_at:
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                except KeyboardInterrupt:
+                    pass
+        return {"r": found, "published": {}, "protocol": {}, "failures": []}
+
+    return made_up(run=run, resumable=True)
+
+
+def test_an_interrupted_run_is_gone_on_with(use, tmp_path, capsys):
+    whole, log = tmp_path / "whole", tmp_path / "log"
+    use(squares(log))
+    assert cli.main(["experiment", "made-up", "--out", str(whole)]) == 0
+    assert "tasks" not in files(whole)
+    log.unlink()
+    parts = tmp_path / "parts"
+    use(squares(log, stop_at=2))
+    assert "--resume" in refused(capsys, "made-up", "--out", parts, code=130)
+    assert log.read_text() == "0 1 2 ", "what was at work when Ctrl-C came has run, but is not kept"
+    assert json.loads((parts / "partial.json").read_text())["r"] == [1.0, 4.0]
+    assert "--overwrite" in refused(capsys, "made-up", "--out", parts)
+    assert "seed 1" in refused(capsys, "made-up", "--seed", "2", "--resume", "--out", parts)
+    use(squares(log))
+    assert cli.main(["experiment", "made-up", "--resume", "--out", str(parts)]) == 0
+    assert log.read_text() == "0 1 2 2 3 4 "
+    assert files(parts) == files(whole)
+    ours, theirs = (json.loads((folder / "result.json").read_text()) for folder in (parts, whole))
+    assert ours["r"] == theirs["r"] and ours["complete"] and ours["command"] == theirs["command"]
+
+
+def test_there_must_be_something_to_go_on_with(use, tmp_path, capsys):
+    use(squares(tmp_path / "log"))
+    assert "no finished tasks" in refused(capsys, "made-up", "--resume", "--out", tmp_path / "new")
+    use(made_up())
+    assert "leave it out" in refused(capsys, "made-up", "--resume", "--out", tmp_path / "new")
+
+
+def test_starting_anew_forgets_the_tasks_of_another_run(use, tmp_path, capsys):
+    log, folder = tmp_path / "log", tmp_path / "out"
+    use(squares(log, stop_at=2))
+    refused(capsys, "made-up", "--out", folder, code=130)
+    use(squares(log))
+    assert cli.main(["experiment", "made-up", "--seed", "2", "--overwrite", "--out", str(folder)]) == 0
+    assert log.read_text() == "0 1 2 0 1 2 3 4 "
 
 
 def test_the_same_run_gives_the_same_figures(use, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from contextlib import ExitStack
@@ -21,6 +22,8 @@ def add(commands):
     parser.add_argument("--n-jobs", type=int, default=1, metavar="J", help="cores to use, -1 for all (default 1)")
     parser.add_argument("--peer-python", type=name_and_path, action="append", default=[], metavar="NAME=PATH",
                         help="Python of another environment for a rival; may be repeated")  # fmt: skip
+    parser.add_argument("--resume", action="store_true",
+                        help="go on with the interrupted run that DIR holds; with the same seed and sizes")  # fmt: skip
     parser.add_argument("--from", dest="source", metavar="DIR", help="take the run that DIR holds: only draw and tell")
     parser.add_argument("--beside", nargs="+", default=[], metavar="DIR",
                         help="finished runs with other seeds, to be told as repeated runs")  # fmt: skip
@@ -41,7 +44,9 @@ def run(args):
     experiment = registry.experiment(args.name)
     if args.out is None:
         raise ValueError("--out DIR is missing: the folder of the files.")
-    folder = _Folder(args.out, experiment.name, args.overwrite)
+    if args.resume and not experiment.resumable:
+        raise ValueError(f"--resume: {experiment.name} is short and starts anew; leave it out.")
+    folder = _Folder(args.out, experiment.name, args.overwrite, args.resume)
     given = None if args.source is None else _read(args.source, experiment)
     quick = args.quick if given is None else given["quick"]
     repeated = [_repeated_run(place, experiment, quick) for place in args.beside]
@@ -69,7 +74,7 @@ def _ran(args, experiment, folder):
     if unknown := [name for name in pythons if name not in experiment.peers]:
         known = f"its rivals are {', '.join(experiment.peers)}" if experiment.peers else "it has no such rivals"
         raise ValueError(f"--peer-python {unknown[0]}=…: {experiment.name} has no use for it; {known}.")
-    began, about = time.monotonic(), machine()
+    began, about = time.monotonic() - folder.seconds_before(), machine()
     frame = {
         "name": experiment.name, "title": experiment.title, "command": _command(args), "seed": args.seed,
         "quick": args.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -89,6 +94,9 @@ def _ran(args, experiment, folder):
         folder.keep(framed(found, complete=False))
 
     settings = {"seed": args.seed, "quick": args.quick, "n_jobs": args.n_jobs, "say": say, "checkpoint": keep}
+    if experiment.resumable:
+        same = {"name": experiment.name, "seed": args.seed, "quick": args.quick, "versions": frame["versions"]}
+        settings["run_tasks"] = folder.finished(same, lambda: ctrl_c.raise_again()).run_tasks
     if experiment.peers:
         settings["peer_pythons"] = pythons
     try:
@@ -97,7 +105,8 @@ def _ran(args, experiment, folder):
             ctrl_c.raise_again()
     except KeyboardInterrupt:
         if folder.kept:
-            raise KeyboardInterrupt(f"interrupted; what was done so far is in {folder.partial}.") from None
+            go_on = "; go on with --resume" if experiment.resumable else ""
+            raise KeyboardInterrupt(f"interrupted; what was done so far is in {folder.partial}{go_on}.") from None
         raise
     result = framed(found, complete=True)
     folder.keep(result)  # until the figure is drawn, too
@@ -149,16 +158,29 @@ class _CtrlC:
 class _Folder:
     """DIR: what is there before, what is kept meanwhile, and the three files of the end."""
 
-    def __init__(self, place, name, overwrite):
-        self.place, self.overwrite, self.kept = place, overwrite, False
-        self.partial = os.path.join(place, "partial.json")
+    def __init__(self, place, name, overwrite, resume):
+        self.place, self.overwrite, self.resume, self.kept = place, overwrite, resume, resume
+        self.partial, self.tasks = os.path.join(place, "partial.json"), os.path.join(place, "tasks")
         self.files = [os.path.join(place, file) for file in ("result.json", f"{name}.png", f"{name}.svg")]
         if os.path.exists(place) and not os.path.isdir(place):
             raise NotADirectoryError(f"--out {place}: a file, not a folder; choose another name.")
-        for path in (*self.files, self.partial):
+        for path in (*self.files, *((self.partial, self.tasks) if not resume else ())):
             if os.path.lexists(path) and not overwrite:
                 raise FileExistsError(f"{path} exists; choose another folder or add --overwrite.")
         os.makedirs(place, exist_ok=True)
+
+    def seconds_before(self):
+        """How long an interrupted run took that is gone on with."""
+        if not (self.resume and os.path.exists(self.partial)):
+            return 0.0
+        with open(self.partial, encoding="utf-8") as file:
+            return json.load(file)["seconds"]
+
+    def finished(self, about, check):
+        """What has been done of the run that `about` describes."""
+        from ..experiments.finished import Finished
+
+        return Finished(self.tasks, about, self.resume, check)
 
     def keep(self, result):
         """Keep a result that is not complete yet, or not drawn."""
@@ -184,6 +206,7 @@ class _Folder:
                 figures.save(figure, path)
         if os.path.exists(self.partial):
             os.remove(self.partial)
+        shutil.rmtree(self.tasks, ignore_errors=True)
 
 
 def _write(result, path):

@@ -47,7 +47,10 @@ _WORDS = {
 }
 
 
-def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda partial: None, sizes=None):
+def run(
+    *, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda partial: None, run_tasks=run_one_by_one,
+    sizes=None,
+):  # fmt: skip
     """Simulate the data sets and fit each by every method.
 
     Parameters
@@ -57,7 +60,7 @@ def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda parti
         Three couplings, one data set of each, coarse fits.
     n_jobs : int
         joblib jobs over fits.
-    say, checkpoint : callable
+    say, checkpoint, run_tasks : callable
         See `registry.Experiment`.
     sizes : Sizes, optional
         Instead of those that `quick` chooses.
@@ -84,7 +87,7 @@ def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda parti
         for i, (_, method, data_set) in enumerate(jobs)
     )
     fits, result = {}, {}
-    for (grid, method, data_set), found in zip(jobs, run_one_by_one(tasks, n_jobs), strict=True):
+    for (grid, method, data_set), found in zip(jobs, run_tasks(tasks, n_jobs), strict=True):
         fits.setdefault((grid, method), []).append({"J_true": data_set.J, **found._asdict()})
         result = _result(fits, sizes)
         say(f"{method}: J = {data_set.J:g} mV, found {found.J:.2f} mV")
@@ -281,4 +284,5 @@ EXPERIMENT = Experiment(
     title="Is the coupling recovered from six neurons and one second? (Fig. 2C, Table S3)",
     run=run, figure=figure, summary=summary,
     keys=("J_true", "J_hat_mean", "J_hat_std", "pearson_r", "largest_error", "interval_coverage"),
+    resumable=True,
 )  # fmt: skip

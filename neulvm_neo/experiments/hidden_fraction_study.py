@@ -51,7 +51,10 @@ FULL = Sizes(
 QUICK = Sizes(dict.fromkeys((1, 2, 10), 2), dict.fromkeys((1, 2, 10), {"n_particles": 20, "max_iter": 3}), 20, {})
 
 
-def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda partial: None, sizes=None):
+def run(
+    *, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda partial: None, run_tasks=run_one_by_one,
+    sizes=None,
+):  # fmt: skip
     """Fit one trial seen through various samples of its neurons, by neuLVM and as if the sample were everybody.
 
     Parameters
@@ -61,7 +64,7 @@ def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda parti
         Three numbers of neurons, two samples of each, coarse fits.
     n_jobs : int
         joblib jobs over samples.
-    say, checkpoint : callable
+    say, checkpoint, run_tasks : callable
         See `registry.Experiment`.
     sizes : Sizes, optional
         Instead of those that `quick` chooses.
@@ -89,7 +92,7 @@ def run(*, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda parti
         for j, (q, i) in enumerate(jobs)
     )
     samples, example, result = [], None, {}
-    for (q, i), (sample, activity) in zip(jobs, run_one_by_one(tasks, n_jobs), strict=True):
+    for (q, i), (sample, activity) in zip(jobs, run_tasks(tasks, n_jobs), strict=True):
         samples.append(sample)
         if (q, i) == (2, 0) or example is None:
             example = _example(everybody, hidden_fraction.observed_neurons(trial_seed, q, i), activity)
@@ -348,4 +351,5 @@ EXPERIMENT = Experiment(
     run=run, figure=figure, summary=summary,
     keys=("n_observed", "J_hat_mean", "J_hat_std", "median_abs_error", "rene_median_abs_error", "activity_r",
           "smoothed_r"),
+    resumable=True,
 )  # fmt: skip

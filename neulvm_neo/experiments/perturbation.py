@@ -52,7 +52,8 @@ SEARCHED = 10  # stretches, for one with a switch
 
 
 def run(
-    *, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda found: None, plan=None, circuits=None,
+    *, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda found: None, run_tasks=tasks.run_one_by_one,
+    plan=None, circuits=None,
 ):  # fmt: skip
     """Pulse the spiking network and every fit, and count the switches.
 
@@ -63,7 +64,7 @@ def run(
         One fit of few iterations instead of 20.
     n_jobs : int
         Cores, over fits.
-    say, checkpoint : callable
+    say, checkpoint, run_tasks : callable
         See `registry.Experiment`.
     plan : Plan, optional
         Other sizes than those of `quick`.
@@ -107,7 +108,7 @@ def run(
     if plan.calibrate:
         say(f"amplitude: {AMPLITUDE:g} mV; by the rule, with this run's seed, {chosen} mV")
     rows = []
-    for row, traces in tasks.run_one_by_one(_jobs(seed, plan, circuits, truth, n_jobs), min(n_jobs, plan.n_fits)):
+    for row, traces in run_tasks(_jobs(seed, plan, circuits, truth, n_jobs), min(n_jobs, plan.n_fits)):
         rows.append(row)
         if traces is not None:
             found["traces"]["model"] = traces
@@ -489,4 +490,5 @@ EXPERIMENT = Experiment(
     figure=figure,
     summary=summary,
     keys=("truth_active", "truth_silent", "model_active", "model_silent", "truth_rebound", "model_rebound", "n_inside"),
+    resumable=True,
 )

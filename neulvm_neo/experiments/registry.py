@@ -44,6 +44,8 @@ class Experiment(NamedTuple):
         The figures that a run with another seed is compared in.
     peers : tuple of str
         Rivals that may live in an environment of their own.
+    resumable : bool
+        Whether `run` takes ``run_tasks``, in place of `tasks.run_one_by_one`: see `finished.Finished`.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Experiment(NamedTuple):
     summary: Callable
     keys: tuple = ()
     peers: tuple = ()
+    resumable: bool = False
 
 
 def experiment(name):

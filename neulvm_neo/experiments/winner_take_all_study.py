@@ -85,8 +85,8 @@ class _Trial(NamedTuple):
 
 
 def run(
-    *, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda found: None, peer_pythons=None, size=None,
-    models=None,
+    *, seed, quick, n_jobs=1, say=lambda line: None, checkpoint=lambda found: None, run_tasks=tasks.run_one_by_one,
+    peer_pythons=None, size=None, models=None,
 ):  # fmt: skip
     """Cut trials out of one simulation, and give each to every model by itself.
 
@@ -96,7 +96,7 @@ def run(
     quick : bool
     n_jobs : int
         Cores, over trials and models; a quick run takes two at least.
-    say, checkpoint : callable
+    say, checkpoint, run_tasks : callable
         See `registry.Experiment`.
     peer_pythons : dict of str, optional
         Interpreters by library of the rivals (`winner_take_all_rivals`).
@@ -145,7 +145,7 @@ def run(
         n_jobs = 2
     with warnings.catch_warnings():  # here, because threads share the filters
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status is in the record
-        for index, records in tasks.run_one_by_one(jobs, n_jobs):
+        for index, records in run_tasks(jobs, n_jobs):
             _add(found, index, trials, records)
             found["models"] = _models(found)
             for name, record in records.items():
@@ -455,4 +455,5 @@ EXPERIMENT = Experiment(
     summary,
     keys=("models", "truth_switches_mean"),
     peers=LIBRARIES,
+    resumable=True,
 )
