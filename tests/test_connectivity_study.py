@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from neulvm_neo.experiments import connectivity_study
+from neulvm_neo.experiments import connectivity, connectivity_study
 from neulvm_neo.experiments.registry import plain
+
+from .test_recovery import seeds_of_commit
 
 
 def fits(errors, couplings=(59.0, 62.0, 65.0), status="converged", half=0.2):
@@ -88,3 +90,21 @@ def test_every_method_fits_the_same_data_sets():
     )
     assert all(np.isfinite(table["J_hat_mean"]).all() for table in found["methods"].values())
     json.dumps(plain(found), allow_nan=False)
+
+
+def test_the_calibration_gives_every_data_set_a_network_of_its_own():
+    found = connectivity.calibration(1, n_networks=3, n_particles=5, max_iter=1)
+    true = [fit["J_true"] for fit in found["fits"]]
+    assert len(set(true)) == found["of"] == 3 and min(true) >= 59 and max(true) <= 65
+    inside = [fit["lower"] <= fit["J_true"] <= fit["upper"] for fit in found["fits"]]
+    assert found["inside"] == sum(inside)
+    assert found["largest_error"] == max(abs(fit["J"] - fit["J_true"]) for fit in found["fits"])
+
+
+@pytest.mark.slow
+def test_intervals_of_the_coupling_hold_what_they_say():
+    """50 networks; 20 minutes on one core. Bands are wider than they say: most bins of clusters are surely empty."""
+    found = connectivity.calibration(seeds_of_commit(1)[0], n_jobs=2)
+    print({key: value for key, value in found.items() if key != "fits"})
+    assert 0.80 <= found["inside"] / found["of"] <= 0.98
+    assert found["band"] >= 0.85

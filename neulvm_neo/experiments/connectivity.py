@@ -3,10 +3,12 @@
 import warnings
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import quantities as pq
 from sklearn.exceptions import ConvergenceWarning
 
+from ..inference.tasks import run
 from ..parameters import parameters_of
 from .baselines import correlations
 from .circuits import single_population
@@ -22,6 +24,7 @@ BETWEEN = (59.5, 60.5, 61.5, 62.5, 63.5, 64.5)  # couplings (mV) that the paper 
 # Couplings (mV) that fits start from, all far from the true ones.
 STARTS = ((10.0, 30.0), (90.0, 110.0))
 PRIOR = (10.0, 110.0)  # mV
+N_CALIBRATION = 50
 
 
 class DataSet(NamedTuple):
@@ -180,6 +183,48 @@ def summary(true, fitted):
         "mean": {J: float(np.round(values.mean(), 6)) for J, values in of.items()},
         "std": {J: float(np.round(values.std(), 6)) for J, values in of.items()},
         "n_data_sets": int(true.size),
+    }
+
+
+def calibration(seed, n_networks=N_CALIBRATION, n_jobs=1, **settings):
+    """Do intervals and bands hold what they say? Networks that share nothing, with J uniform over those of the protocol.
+
+    Unlike in `data_sets`, every data set has a simulation of its own, so that chance in the network counts, too.
+
+    Parameters
+    ----------
+    seed : int
+    n_networks : int
+    n_jobs : int
+        joblib jobs over data sets.
+    **settings
+        Of `NeuLVM`, whose method is "smc".
+
+    Returns
+    -------
+    dict
+        ``inside``: intervals of 90 % that contain the true J, ``of`` how many; ``band``, the mean share of bins whose
+        count lies in the band of 90 %; ``largest_error`` and ``bias`` (mV); ``fits``, all of `FittedCoupling` and
+        ``J_true`` (mV) by data set.
+    """
+    network_seed, *fit_seeds = (int(x) for x in np.random.SeedSequence(seed).generate_state(n_networks + 1))
+    couplings = np.random.default_rng(network_seed).uniform(COUPLINGS[0], COUPLINGS[-1], n_networks)
+    sets = data_sets(network_seed, couplings, n_each=1)
+    fits = run(
+        (
+            joblib.delayed(fitted_coupling)(data_set, seed=fit_seed, method="smc", n_jobs=1, **settings)
+            for data_set, fit_seed in zip(sets, fit_seeds, strict=True)
+        ),
+        n_jobs,
+    )
+    error = np.array([fit.J - data_set.J for fit, data_set in zip(fits, sets, strict=True)])
+    return {
+        "inside": sum(fit.lower <= data_set.J <= fit.upper for fit, data_set in zip(fits, sets, strict=True)),
+        "of": n_networks,
+        "band": float(np.mean([fit.band for fit in fits])),
+        "largest_error": float(np.abs(error).max()),
+        "bias": float(error.mean()),
+        "fits": [{"J_true": data_set.J, **fit._asdict()} for fit, data_set in zip(fits, sets, strict=True)],
     }
 
 
