@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import neulvm_neo
+from neulvm_neo.experiments import bench
 
 # Slow to import, or dragging in what is; numpy and quantities are needed by almost everything.
 _HEAVY = (
@@ -65,6 +66,11 @@ from neulvm_neo import Circuit, simulate_microscopic
 simulate_microscopic(Circuit([10]), duration=2 * pq.ms, stimulus=1 * pq.mV, random_state=1"""
     assert loaded_after(f"{code})") <= {"numba", "scipy"}
     assert "neo" in loaded_after(f"{code}, n_recorded=1)")
+
+
+def test_the_bench_sees_a_fit_begin_to_compute():
+    done = subprocess.run([sys.executable, "-c", bench.FIT_BEGINS], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_fit_of_an_array_with_labels_loads_neither_neo_nor_elephant_nor_clustering():

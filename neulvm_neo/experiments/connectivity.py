@@ -187,7 +187,7 @@ def summary(true, fitted):
 
 
 def calibration(seed, n_networks=N_CALIBRATION, n_jobs=1, **settings):
-    """Do intervals and bands hold what they say? Networks that share nothing, with J uniform over those of the protocol.
+    """Do intervals and bands hold what they say? Networks that share nothing, with J uniform over the protocol's.
 
     Unlike in `data_sets`, every data set has a simulation of its own, so that chance in the network counts, too.
 
