@@ -100,7 +100,6 @@ def search(
                     settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": size}
                     return liu_west(space, theta, observations, histories, rng=child, **settings)
 
-                passes = []
                 tasks = (joblib.delayed(one)(child) for child in rng.spawn(n_passes))
                 for result in run_one_by_one(tasks, n_jobs):
                     passes.append(result)
@@ -147,7 +146,7 @@ def _record(result, i, space):
 def _not_collapsed(passes, before, fewest=2):
     """Those of `passes` that have not collapsed; if they are fewer than `fewest`, those of `before` as well."""
     best = max(result.log_likelihood for result in (*passes, *before))
-    good, old = ([r for r in some if r.log_likelihood > best - COLLAPSED] for some in (passes, before))
+    good, old = ([r for r in some if r.log_likelihood >= best - COLLAPSED] for some in (passes, before))
     return good if len(good) >= fewest else good + old
 
 
