@@ -98,10 +98,12 @@ def fit_quadratic(x, values, gradients):
             [np.sqrt(by_value) * values, (np.sqrt(by_gradient)[:, None] * (gradients @ whiten.T)).ravel()]
         )
         normal = design.T @ design + np.diag(precision)
-        solution = linalg.solve(normal, design.T @ target + precision * mean, assume_a="pos")
+        size = np.sqrt(np.diag(normal))  # of the unknowns' information: values and slopes differ by many decades
+        inverse = np.linalg.inv(normal / np.outer(size, size))
+        solution = inverse @ ((design.T @ target + precision * mean) / size) / size
         residual, g_residual = values - of_values @ solution, gradients - of_gradients @ solution
         # degrees of freedom that the fit took from the values
-        covariance = np.linalg.inv(normal)
+        covariance = inverse / np.outer(size, size)
         taken = np.einsum("ij,jk,ik->i", of_values, covariance, of_values) * by_value
         scaled = residual**2 * near
         t_value = (FREEDOM + 1.0) / (FREEDOM + scaled / value_sd**2)
