@@ -10,6 +10,7 @@ import numpy as np
 
 from .kernels import responses
 
+NOISES = ("binomial", "cohorts")
 SCHEMES = ("second-order", "exponential", "euler")
 ROUNDING_SCHEMES = ("exponential", "euler")  # refractory periods and delays become whole bins
 # The sweep over cohorts works on so many at a time (AVX-512, twice unrolled); a rest is swept one by one, which costs
@@ -186,6 +187,39 @@ def discretize(parameters, bin_size, scheme="second-order"):
         gain_within=np.zeros(shape),
         emission_variance=zeros,
     )
+
+
+def check_noise(noise, step):
+    """How the counts of a time step scatter around what is expected of them.
+
+    Parameters
+    ----------
+    noise : {"binomial", "cohorts"}
+        ``"binomial"``: Binomial(N, n̄/N), as if all neurons of a population were equally likely to fire (Schwalger et
+        al. 2017). ``"cohorts"``: the same mean with the variance of cohorts that fire independently, each with its own
+        probability. Where populations fire in step, this is a fraction of the binomial's: some neurons are sure to
+        fire in a bin and the others sure not to. Drawn as Binomial(N', n̄/N') with the whole number N' ≤ N that comes
+        nearest.
+    step : Step
+
+    Returns
+    -------
+    str
+        `noise`.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown, or is "cohorts" while spikes act on the bin they fall in, which widens the variance again.
+    """
+    if noise not in NOISES:
+        raise ValueError(f"noise {noise!r} is unknown; choose one of {NOISES}.")
+    if noise == "cohorts" and np.any(step.gain_within):
+        raise ValueError(
+            "noise is 'cohorts', but with scheme='second-order' and delays shorter than a bin spikes act on the bin "
+            "they fall in, which its variance leaves out; choose noise='binomial', smaller bins or scheme='euler'."
+        )
+    return noise
 
 
 def pull_back(g_step, parameters, bin_size, scheme="second-order"):

@@ -176,6 +176,26 @@ def joint(
     )
 
 
+def scatter(parameters, n, observation, *, bin_size, scheme="second-order", window=None):
+    """What is expected of every bin, and how counts scatter around it in the network, whatever the scheme's density.
+
+    Parameters
+    ----------
+    parameters, n, observation, bin_size, scheme, window
+        See `joint`.
+
+    Returns
+    -------
+    n_bar, variance : numpy.ndarray, shape (n_bins, K)
+        The variance is that of cohorts which fire independently, each with its own p, and of the feedback that spikes
+        have on their own bin, if there is any.
+    """
+    trial = _Sweep(parameters, n, observation, bin_size, scheme, window, None, 1.0, False)
+    trial.corrected = True
+    trial.forward(False)
+    return trial.n_bar.T, trial.variance.T
+
+
 def sweep_of(parameters, n, observation, *, bin_size, scheme="second-order", window=None):
     """The forward sweep of `joint` by itself, for measurements: a function without arguments that repeats it.
 

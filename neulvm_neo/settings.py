@@ -29,6 +29,10 @@ def check(model):
     for name, choices in (("method", em.METHODS), ("scheme", discretization.SCHEMES)):
         if getattr(model, name) not in choices:
             raise ValueError(f"{name} is {getattr(model, name)!r}; expected one of {', '.join(map(repr, choices))}.")
+    if model.noise is not None and model.noise not in discretization.NOISES:
+        raise ValueError(
+            f"noise is {model.noise!r}; expected one of {', '.join(map(repr, discretization.NOISES))} or None."
+        )
     start = model.start
     if start is not None and not isinstance(start, (Circuit, Parameters)) and not callable(start):
         raise TypeError(f"start is a {type(start).__name__}; expected a Circuit, Parameters, a callable or None.")
@@ -69,12 +73,15 @@ def start_of(start, circuit):
     return start
 
 
-def described(model, bin_size):
-    """What a reader of a fit wants to know about how it came about, as a dict of plain values; `bin_size` in s."""
+def described(model, bin_size, noise):
+    """What a reader of a fit wants to know about how it came about, as a dict of plain values; `bin_size` in s.
+
+    `noise` is the one that was fitted.
+    """
     labels = "clustered" if model.labels is None else model.labels if isinstance(model.labels, str) else "given"
     return {
-        "method": model.method, "scheme": model.scheme, "bin_size": f"{1e3 * bin_size:.10g} ms", "labels": labels,
-        "n_init": int(model.n_init), "max_iter": int(model.max_iter), "tol": float(model.tol),
+        "method": model.method, "scheme": model.scheme, "noise": noise, "bin_size": f"{1e3 * bin_size:.10g} ms",
+        "labels": labels, "n_init": int(model.n_init), "max_iter": int(model.max_iter), "tol": float(model.tol),
         "n_particles": int(model.n_particles), "multiple": model.multiple,
         "random_state": _whole_or_none(model.random_state),
     }  # fmt: skip

@@ -6,14 +6,16 @@ import math
 
 import numpy as np
 import pytest
+import quantities as pq
 from scipy.stats import binom
 
 from neulvm_neo.discretization import SCHEMES, discretize
-from neulvm_neo.experiments.circuits import winner_take_all
+from neulvm_neo.experiments.circuits import single_population, winner_take_all
 from neulvm_neo.inference import histories
 from neulvm_neo.inference.particles import log_likelihood, particle_filter
-from neulvm_neo.likelihood import FLOOR_RATE, Observation, joint
+from neulvm_neo.likelihood import FLOOR_RATE, Observation, joint, scatter
 from neulvm_neo.parameters import Parameters, parameters_of
+from neulvm_neo.simulation import simulate_mesoscopic, simulate_microscopic
 
 DT = 0.002
 
@@ -42,7 +44,7 @@ def started(observation, p, rate, scheme, window, bin_size=DT):
     return dataclasses.replace(observation, start=histories.start(past, step, np.full(len(step.leak), window)))
 
 
-def enumerate_log_likelihood(p, counts, rate, scheme):
+def enumerate_log_likelihood(p, counts, rate, scheme, noise):
     """log Σ_n p(y, n | θ) over every possible n, each term from `joint`."""
     n_neurons = int(p.n_neurons[0])
     observation = started(Observation.from_counts(counts, [0, 0], 1, rate), p, rate, scheme, 40)
@@ -50,17 +52,36 @@ def enumerate_log_likelihood(p, counts, rate, scheme):
     spikes = counts.sum(axis=1).astype(int)
     for n in itertools.product(*(range(s, n_neurons - 2 + s + 1) for s in spikes)):
         n = np.array(n, dtype=float)[:, None]
+        if noise == "cohorts":
+            part_a = joint(p, n, observation, bin_size=DT, scheme=scheme, window=40, parts="a", gradient=False).part_a
+            law = law_of_cohorts(p, n, observation, scheme)
+            terms.append(part_a + law.logpmf(n[:, 0] - spikes).sum())
+            continue
         result = joint(p, n, observation, bin_size=DT, scheme=scheme, window=40, density="others", gradient=False)
         # `joint` gives part b with the floor of n̄; the same floor holds in the filter
         terms.append(result.value)
     return np.logaddexp.reduce(terms)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_filter_agrees_with_brute_force_enumeration(scheme):
+def law_of_cohorts(p, n, observation, scheme):
+    """The law of the counts of those who were not recorded, bin by bin, with the variance of cohorts."""
+    n_neurons, n_recorded = p.n_neurons[0], len(observation.spikes)
+    n_bar, variance = (x[:, 0] for x in scatter(p, n, observation, bin_size=DT, scheme=scheme, window=40))
+    n_bar = np.maximum(n_bar, FLOOR_RATE * n_neurons * DT)
+    others = 1 - n_recorded / n_neurons
+    at_stake = np.minimum(np.maximum(n_bar**2 / (n_bar - variance), n_bar), n_neurons) * others
+    at_stake = np.clip(np.floor(at_stake + 0.5), np.ceil(n_bar * others), n_neurons - n_recorded)
+    return binom(at_stake, n_bar * others / at_stake)
+
+
+@pytest.mark.parametrize("scheme, noise", [*((scheme, "binomial") for scheme in SCHEMES), ("euler", "cohorts"),
+                                           ("second-order", "cohorts")])  # fmt: skip
+def test_filter_agrees_with_brute_force_enumeration(scheme, noise):
     p, counts = tiny_network(J=12.0)
+    if noise == "cohorts":  # where spikes do not act on their own bin, and nearly all fire in one of two bins
+        p = p._replace(delay=np.array([DT]), threshold=np.array([1.2]), t_ref=np.array([DT]))
     rate = np.array([40.0])
-    exact = enumerate_log_likelihood(p, counts, rate, scheme)
+    exact = enumerate_log_likelihood(p, counts, rate, scheme, noise)
     observation = Observation.from_counts(counts, [0, 0], 1, rate)
     value, error = log_likelihood(
         p,
@@ -68,6 +89,7 @@ def test_filter_agrees_with_brute_force_enumeration(scheme):
         rate[None],
         bin_size=DT,
         scheme=scheme,
+        noise=noise,
         rng=np.random.default_rng(0),
         n_runs=20,
         n_particles=4000,
@@ -155,6 +177,50 @@ def test_first_draw_is_binomial_around_the_expected_count():
     law = binom(40, expected / 40)
     assert result.n[0, 0] == pytest.approx(law.mean(), abs=4 * law.std() / math.sqrt(20000))
     assert result.n_std[0, 0] == pytest.approx(law.std(), rel=0.05)
+
+
+def test_counts_of_cohorts_scatter_less_where_neurons_fire_in_step():
+    """In clusters, the variance around what is expected of a simulation is that of `scatter`, which is far below."""
+    circuit = single_population()
+    run = simulate_mesoscopic(
+        circuit, duration=4 * pq.s, bin_size=1 * pq.ms, scheme="euler", noise="cohorts", initial_rate=20 * pq.Hz,
+        random_state=3,
+    )  # fmt: skip
+    p = parameters_of(circuit)
+    nobody = Observation.from_counts(np.zeros((len(run.n), 0)), [], 1, np.array([20.0]))
+    n_bar, variance = scatter(p, run.n, nobody, bin_size=0.001, scheme="euler")
+    many = (n_bar[:, 0] > 20) & (np.arange(len(n_bar)) > 1000)
+    surprise, variance, n_bar = (run.n - n_bar)[many] ** 2, variance[many], n_bar[many]
+    assert variance.sum() < 0.6 * (n_bar * (1 - n_bar / 600)).sum()
+    # whole numbers of neurons at stake make it a little more or less
+    error = 1.5 / np.sqrt(many.sum())
+    assert np.mean(surprise / variance) == pytest.approx(1.0, abs=4 * error + 0.05)
+
+
+@pytest.mark.parametrize("J", [59.0, 60.32, 61.5])
+def test_a_network_in_clusters_scatters_as_its_cohorts_do(J):
+    """Every neuron simulated: the binomial's variance is more than twice too large, that of cohorts is not."""
+    circuit = single_population(J * pq.mV)
+    run = simulate_microscopic(
+        circuit, duration=6 * pq.s, bin_size=1 * pq.ms, time_step=1 * pq.ms, integration="euler",
+        initial_rate=20 * pq.Hz, random_state=5,
+    )  # fmt: skip
+    nobody = Observation.from_counts(np.zeros((len(run.n), 0)), [], 1, np.array([20.0]))
+    n_bar, variance = scatter(parameters_of(circuit), run.n, nobody, bin_size=0.001, scheme="euler")
+    many = (n_bar[:, 0] > 5) & (np.arange(len(n_bar)) > 1000)
+    surprise, variance, n_bar = (run.n - n_bar)[many] ** 2, variance[many], n_bar[many]
+    assert np.mean(surprise / (n_bar * (1 - n_bar / 600))) < 0.55
+    assert 0.8 < np.mean(surprise / variance) < 1.2
+
+
+def test_cohorts_need_spikes_that_do_not_act_on_their_own_bin():
+    p, counts = tiny_network()
+    observation = Observation.from_counts(counts, [0, 0], 1, [40.0])
+    settings = {"bin_size": DT, "rng": np.random.default_rng(6), "n_particles": 10}
+    with pytest.raises(ValueError, match="spikes act on the bin they fall in"):
+        particle_filter(p, observation, np.array([[40.0]]), noise="cohorts", **settings)
+    with pytest.raises(ValueError, match="noise 'gaussian' is unknown"):
+        particle_filter(p, observation, np.array([[40.0]]), noise="gaussian", **settings)
 
 
 def test_same_seed_same_bits():

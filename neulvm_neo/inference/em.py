@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
+from .. import discretization
 from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
 from . import ascent, baum_viterbi, few, initialization, particles, starts
@@ -79,6 +80,8 @@ class EMResult:
         Surroundings of the maximum, from the ascent; None if there was none, or if something else was more probable.
     covariance : numpy.ndarray or None
         Posterior covariance of θ, where so few values are free that `few.search` has found it.
+    noise : {"binomial", "cohorts"}
+        How the counts scatter in the model that was fitted.
     """
 
     parameters: object
@@ -95,6 +98,7 @@ class EMResult:
     trace: tuple
     landscape: object = None
     covariance: np.ndarray | None = None
+    noise: str = "binomial"
 
 
 def fit(
@@ -105,6 +109,7 @@ def fit(
     bin_size,
     rng,
     scheme="second-order",
+    noise=None,
     method="smc",
     stimuli=None,
     n_init=4,
@@ -130,6 +135,8 @@ def fit(
     rng : numpy.random.Generator
         Its children seed the starts, so that the result does not depend on `n_jobs`.
     scheme : {"second-order", "exponential", "euler"}
+    noise : {"binomial", "cohorts"} or None
+        How counts scatter; None: see `noise_of`.
     method : {"smc", "viterbi", "paper"}
         ``"smc"``: Monte-Carlo EM, whose E-step draws trajectories of the hidden counts from particle filters, so that
         the finite-size noise keeps its size; then, for the last start left, ascent on log p(y | θ) (see `ascent`).
@@ -183,6 +190,7 @@ def fit(
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
     )
     histories = initialization.past_rates(counts, labels, K, bin_size, width)
+    noise = noise_of(noise, parameters_of(circuit), space.n_free, bin_size, scheme, method)
     setting = starts.Setting(
         space,
         observations,
@@ -215,10 +223,10 @@ def fit(
     if space.n_free <= few.MOST_FREE:
         found = few.search(
             space, draw, space.pack(parameters_of(circuit)), observations, histories, bin_size=bin_size, scheme=scheme,
-            rng=children[0], n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, verbose=verbose,
+            noise=noise, rng=children[0], n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, verbose=verbose,
             watch=watch,
         )  # fmt: skip
-        return _posterior_mean(setting, found, final_rng)
+        return _posterior_mean(setting, found, noise, final_rng)
     rounds = _rounds(n_init, max_iter)
     interrupted = converged = False
     total = n_init + sum(n_starts * n_iter for n_starts, n_iter in rounds)
@@ -295,7 +303,28 @@ def fit(
     )
 
 
-def infer(parameters, observations, histories, *, bin_size, scheme, method, n_particles, rng, counts=None, n_jobs=None):
+def noise_of(noise, parameters, n_free, bin_size, scheme, method):
+    """The noise of a fit, which is checked if it is given (see `discretization.check_noise`).
+
+    None chooses "cohorts" where it is possible: where no spike acts on its own bin, and where values are sought by
+    filters alone, since the gradients of the likelihood are those of "binomial".
+    """
+    step = discretization.discretize(parameters, bin_size, scheme)
+    by_filters = method == "smc" and n_free <= few.MOST_FREE
+    if noise is None:
+        return "cohorts" if by_filters and not np.any(step.gain_within) else "binomial"
+    if discretization.check_noise(noise, step) == "cohorts" and not by_filters:
+        raise ValueError(
+            f"noise is 'cohorts', which fits with method='smc' and at most {few.MOST_FREE} free values know; this one "
+            f"has method={method!r} and {n_free} free values. Choose noise='binomial'."
+        )
+    return noise
+
+
+def infer(
+    parameters, observations, histories, *, bin_size, scheme, method, n_particles, rng, noise="binomial", counts=None,
+    n_jobs=None,
+):  # fmt: skip
     """Hidden activity of every trial at given parameters.
 
     Parameters
@@ -312,8 +341,9 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
 
     def one(observation, child, begin):
         filtered, error, collapsed = particles.posterior(
-            parameters, observation, histories, bin_size=bin_size, rng=child, scheme=scheme, n_particles=n_particles
-        )
+            parameters, observation, histories, bin_size=bin_size, rng=child, scheme=scheme, noise=noise,
+            n_particles=n_particles,
+        )  # fmt: skip
         known = filtered.log_increments, error, filtered.predicted, collapsed
         if method == "smc":
             return Inferred(filtered.n, filtered.n_bar, filtered.n_std, filtered.n_lower, filtered.n_upper, *known)
@@ -328,12 +358,12 @@ def infer(parameters, observations, histories, *, bin_size, scheme, method, n_pa
     return run(tasks, n_jobs)
 
 
-def _posterior_mean(setting, found, rng):
+def _posterior_mean(setting, found, noise, rng):
     """Result of a search among few free values."""
     parameters = setting.space.unpack(found.theta)
     inferred = infer(
         parameters, setting.observations, setting.histories, bin_size=setting.bin_size, scheme=setting.scheme,
-        method="smc", n_particles=4 * setting.n_particles, rng=rng, n_jobs=setting.n_jobs,
+        method="smc", noise=noise, n_particles=4 * setting.n_particles, rng=rng, n_jobs=setting.n_jobs,
     )  # fmt: skip
     collapsed = any(trial.collapsed for trial in inferred)
     converged = found.converged and not found.interrupted and not collapsed
@@ -357,6 +387,7 @@ def _posterior_mean(setting, found, rng):
         status,
         found.trace,
         covariance=found.covariance,
+        noise=noise,
     )
 
 

@@ -45,6 +45,7 @@ def search(
     *,
     bin_size,
     scheme,
+    noise="binomial",
     rng,
     n_particles,
     max_iter,
@@ -61,7 +62,7 @@ def search(
         ``draw(rng) -> θ``, from the prior; if it always gives the same, values around it are drawn.
     start : numpy.ndarray, shape (n_free,)
         What is returned when the search is interrupted before the first pass ends.
-    observations, histories, bin_size, scheme
+    observations, histories, bin_size, scheme, noise
         See `liu_west.liu_west`.
     rng : numpy.random.Generator
     n_particles : int
@@ -97,7 +98,7 @@ def search(
                 def one(child, begin=begin, size=size, mean=mean, covariance=covariance):
                     theta = begin(prior, mean, covariance, particles.MORE_EARLY * size, child)
                     theta = np.clip(theta, *space.bounds.T)
-                    settings = {"bin_size": bin_size, "scheme": scheme, "n_particles": size}
+                    settings = {"bin_size": bin_size, "scheme": scheme, "noise": noise, "n_particles": size}
                     return liu_west(space, theta, observations, histories, rng=child, **settings)
 
                 tasks = (joblib.delayed(one)(child) for child in rng.spawn(n_passes))

@@ -41,7 +41,9 @@ class LiuWestResult:
     trials: tuple
 
 
-def liu_west(space, theta, observations, histories, *, bin_size, rng, scheme="second-order", n_particles=2000):
+def liu_west(
+    space, theta, observations, histories, *, bin_size, rng, scheme="second-order", noise="binomial", n_particles=2000
+):  # fmt: skip
     """Filter all trials with particles that differ in their parameters.
 
     Parameters
@@ -74,7 +76,7 @@ def liu_west(space, theta, observations, histories, *, bin_size, rng, scheme="se
         if len(theta) != n_begin:
             theta = theta[_systematic(rng, np.ones(len(theta)), n_begin)]
         step = discretization.discretize(space.unpack(theta), bin_size, scheme)
-        run = particles.Run(step, observation, histories, rng=rng)
+        run = particles.Run(step, observation, histories, rng=rng, noise=noise)
         run.begin(n_begin)
         while run.next_bin < observation.n_bins:
             theta = _until_resampled(run, early if run.next_bin < early else observation.n_bins, theta, space, scheme)

@@ -82,6 +82,7 @@ def particle_filter(
     bin_size,
     rng,
     scheme="second-order",
+    noise="binomial",
     n_particles=1000,
     window=None,
     n_paths=0,
@@ -100,6 +101,8 @@ def particle_filter(
         trial begins; see `histories.draw`. One is taken for known.
     bin_size : float, s
     rng : numpy.random.Generator
+    noise : {"binomial", "cohorts"}
+        How counts scatter around what is expected; see `discretization.check_noise`.
     n_particles : int
         The Monte-Carlo error of log p falls as 1/√n_particles (its variance as 1/n_particles). The beginning of the
         trial has `MORE_EARLY` times as many.
@@ -115,7 +118,7 @@ def particle_filter(
     FilterResult
     """
     step = discretization.discretize(parameters, bin_size, scheme)
-    run = Run(step, observation, histories, rng=rng, window=window, resample_below=resample_below)
+    run = Run(step, observation, histories, rng=rng, noise=noise, window=window, resample_below=resample_below)
     n_particles = int(n_particles)
     early = early_bins(histories, step, observation.n_bins) if observation.spikes else 0
     run.begin(MORE_EARLY * n_particles if early else n_particles, clusters=clusters)
@@ -265,6 +268,7 @@ class Run:
     rates : numpy.ndarray, shape (·, K), Hz
         The `histories` of `particle_filter`.
     rng : numpy.random.Generator
+    noise : {"binomial", "cohorts"}
     window : int or numpy.ndarray of int, shape (K,), optional
     resample_below : float
     reference : numpy.ndarray, shape (n_bins, K), optional
@@ -273,7 +277,10 @@ class Run:
         Bins to look ahead for ancestors of the reference.
     """
 
-    def __init__(self, step, observation, rates, *, rng, window=None, resample_below=0.5, reference=None, horizon=0):
+    def __init__(
+        self, step, observation, rates, *, rng, noise="binomial", window=None, resample_below=0.5, reference=None,
+        horizon=0,
+    ):  # fmt: skip
         self.rng, self.resample_below, self.observation = rng, resample_below, observation
         T, K = observation.n_bins, step.leak.shape[-1]
         self.rates = np.atleast_2d(np.asarray(rates, dtype=float))
@@ -282,7 +289,8 @@ class Run:
         windows = np.broadcast_to(window, K).astype(np.int64)
         self.windows = np.maximum(windows, step.refractory_bins + 2)
         self.length = max(int(self.windows.max()), int(step.delay_bins.max()) + 2)
-        self.trial = _trial_of(observation, step, unweighted_bins(observation, self.rates, step))
+        by_cohorts = discretization.check_noise(noise, step) == "cohorts"
+        self.trial = _trial_of(observation, step, by_cohorts, unweighted_bins(observation, self.rates, step))
         self.bin_size = step.bin_size
         self.lag = min(int(round(LAG / step.bin_size)), self.length - 1)
         self.adopt(step)
@@ -407,7 +415,7 @@ def _weighted(weights, values):
     return np.tensordot(weights, np.array(values), axes=1)
 
 
-def _trial_of(observation, step, first_weighted):
+def _trial_of(observation, step, by_cohorts, first_weighted):
     T, labels = observation.n_bins, np.asarray(observation.labels, dtype=np.int64)
     K, n_observed = step.leak.shape[-1], len(observation.spikes)
     spiking = np.zeros((T, n_observed), dtype=bool)
@@ -433,6 +441,7 @@ def _trial_of(observation, step, first_weighted):
         np.asarray(step.delay_bins),
         FLOOR_RATE * n_neurons * step.bin_size,
         step.bin_size,
+        by_cohorts,
         first_weighted,
     )
 
@@ -444,7 +453,7 @@ def _empty_cloud(n_particles, trial, length):
         *cells,
         np.zeros((rows, 5)),
         np.zeros((rows, mesoscopic.N_RECORDS)),
-        *(np.zeros(rows) for _ in range(5)),
+        *(np.zeros(rows) for _ in range(6)),
         np.zeros((len(trial.labels), n_particles)),
         np.zeros(n_particles, dtype=np.int64),
     )

@@ -45,11 +45,13 @@ WINDOW, REFRACTORY, RELEASE, OFFSET, LEAK, CURVATURE, SIZE, YOUNG, RELEASE_SLOPE
 WEIGHT_A, WEIGHT_B_START, WEIGHT_B_END, WEIGHT_START, WEIGHT_END, DECAY_ORIGIN, BIN_SIZE, N_CONSTANTS = range(10, 18)
 # rows of `potentials`, per population
 MU, H_START, H_END, GAP_END, H_UNSEEN, N_POTENTIALS = range(6)
-# particles in a block, and the rows of its working array: constants, then these, then two times five sums over cohorts
+# particles in a block, and the rows of its working array: constants, then these, then two times the sums over cohorts
 BLOCK = 64
 AT_MU, AT_H_START, AT_H_END, AT_GAP, X, Z, Y, FREE_E, FREE_P, SLOPE, CORRECTION, MEAN = range(18, 30)
 FADE, FADE_OLDEST, S_A, N_A, S_B, N_B, RELEASE_B, L_NEWBORN, YOUNGER = range(30, 39)
-N_OLDEST, RELEASE_OLDEST, S_LEAVING, FIRED, OLD_FIRED, N_ROWS = 39, 40, 41, 42, 47, 52
+N_SUMS = 7
+N_OLDEST, RELEASE_OLDEST, S_LEAVING, AT_STAKE, FIRED = range(39, 44)
+OLD_FIRED, N_ROWS = FIRED + N_SUMS, FIRED + 2 * N_SUMS
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -92,13 +94,13 @@ def advance_cohorts(
     Returns
     -------
     tuple of float32
-        Σ p S n, Σ S n, Σ p v, Σ v with v = (1 - S) S n, and the hazard Σ L S n at the end of the bin.
+        Σ p S n, Σ S n, Σ p v, Σ v with v = (1 - S) S n, the hazard Σ L S n at the end of the bin, Σ p² S n and Σ p² v.
     """
     i, k = np.uintp(i), np.uintp(k)
     n0, s0, r0, j0 = np.uintp(n0), np.uintp(s0), np.uintp(r0), np.uintp(j0)
     zero, one, half, quarter = np.float32(0.0), np.float32(1.0), np.float32(0.5), np.float32(0.25)
     cap = np.float32(LOG_HAZARD_CAP)
-    fired, mass, fired_free, mass_free, rate = zero, zero, zero, zero, zero
+    fired, mass, fired_free, mass_free, rate, square, square_free = zero, zero, zero, zero, zero, zero, zero
     change = (f - one) * w1
     for j in range(np.uintp(count)):
         S_in, L_in = S[i, s0 + j], L[i, s0 + j]
@@ -119,14 +121,17 @@ def advance_cohorts(
         p = one - q
         mass_j = survival * n[i, n0 + j]
         v = (one - survival) * mass_j
-        fired += p * mass_j
+        pm, pv = p * mass_j, p * v
+        fired += pm
         mass += mass_j
-        fired_free += p * v
+        fired_free += pv
         mass_free += v
         rate += L_end * q * mass_j
+        square += p * pm
+        square_free += p * pv
         S[i, s0 + j] = survival * q
         L[i, s0 + j] = L_end
-    return fired, mass, fired_free, mass_free, rate
+    return fired, mass, fired_free, mass_free, rate, square, square_free
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -240,7 +245,7 @@ def constants(step, windows):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_of, c, n, S, L, release, decay, free,
-                  f, n_bar, records):  # fmt: skip
+                  f, n_bar, at_stake, records):  # fmt: skip
     """One bin of population k of the particles begin … begin + size - 1: cohorts and free neurons are updated.
 
     Parameters
@@ -261,8 +266,10 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
     set_of : (P,) int
         Whose parameters a particle has: row set · K + population of `c` and `decay`.
     c : (sets · K, N_CONSTANTS)
-    n, S, L, release, free, f, n_bar, records
-        Rows particle · K + population. f is the correction of the bin before; n̄ is filled.
+    n, S, L, release, free, f, n_bar, at_stake, records
+        Rows particle · K + population. f is the correction of the bin before; n̄ is filled, and the number of neurons
+        N' for which Binomial(N', n̄/N') has the variance of cohorts that fire independently, each with its own p; N at
+        most.
     """
     K = potentials.shape[0]
     window, r, R = int(c[k, WINDOW]), int(c[k, REFRACTORY]), int(c[k, RELEASE])
@@ -328,8 +335,9 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
             row = FIRED if part == 0 else OLD_FIRED
             block[row, j], block[row + 1, j] = float(sums[0]), float(sums[1])
             block[row + 2, j], block[row + 3, j], block[row + 4, j] = float(sums[2]), float(sums[3]), float(sums[4])
+            block[row + 5, j], block[row + 6, j] = float(sums[5]), float(sums[6])
         if n_old == 0:
-            for row in range(OLD_FIRED, OLD_FIRED + 5):
+            for row in range(OLD_FIRED, OLD_FIRED + N_SUMS):
                 block[row, j] = 0.0
         block[S_LEAVING, j] = S[i, first]
     b_is_old, a_is_old = unseen and t < r + 1, unseen and t < r
@@ -357,19 +365,26 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
         v = (1.0 - survival) * mass_b
         # age r, and younger ones, who are mass only
         q_a = exp_falling(-block[WEIGHT_A, j] * L_a)
+        p_a = 1.0 - q_a
         mass_a = block[N_A, j]
         old_b, old_a = (mass_b if b_is_old else 0.0), (mass_a if a_is_old else 0.0)
-        old_fired = block[OLD_FIRED, j] + p_b * old_b + (1.0 - q_a) * old_a
+        old_fired = block[OLD_FIRED, j] + p_b * old_b + p_a * old_a
         old_mass = block[OLD_FIRED + 1, j] + old_b + old_a
-        fired = block[FIRED, j] + block[OLD_FIRED, j] + p_b * mass_b + (1.0 - q_a) * mass_a + p * x
+        fired = block[FIRED, j] + block[OLD_FIRED, j] + p_b * mass_b + p_a * mass_a + p * x
         mass = block[FIRED + 1, j] + block[OLD_FIRED + 1, j] + mass_b + mass_a + block[YOUNGER, j] + x
         fired_free = block[FIRED + 2, j] + block[OLD_FIRED + 2, j] + p_b * v + p * (x - z)
         mass_free = block[FIRED + 3, j] + block[OLD_FIRED + 3, j] + v + (x - z) + HARDLY_ANY
         rate = block[FIRED + 4, j] + block[OLD_FIRED + 4, j] + L_b * q_b * mass_b + L_free * q * x
         rate += block[PARTLY_RELEASED, j] * L_a * q_a * mass_a
         size_k = block[SIZE, j]
-        mean = fired + fired_free / mass_free * (size_k - mass)
-        block[MEAN, j] = min(max(mean, floor), size_k * (1.0 - 1e-6))
+        share = fired_free / mass_free
+        mean = min(max(fired + share * (size_k - mass), floor), size_k * (1.0 - 1e-6))
+        block[MEAN, j] = mean
+        # the variance that cohorts of unequal p have is this much below the mean
+        square = block[FIRED + 5, j] + block[OLD_FIRED + 5, j] + p_b * p_b * mass_b + p_a * p_a * mass_a + p * p * x
+        square_free = block[FIRED + 6, j] + block[OLD_FIRED + 6, j] + p_b * p_b * v + p * p * (x - z)
+        below = square - square_free + fired_free * share + (size_k - mass) * square_free / mass_free
+        block[AT_STAKE, j] = min(max(mean * mean / max(below, 1e-300), mean), size_k)
         block[FIRED, j], block[FIRED + 1, j], block[FIRED + 2, j] = fired, mass, fired_free
         block[FIRED + 3, j], block[FIRED + 4, j] = mass_free, rate
         block[OLD_FIRED, j], block[OLD_FIRED + 1, j] = old_fired + p * x, old_mass + x
@@ -390,7 +405,7 @@ def advance_block(begin, size, k, t, own, unseen, floor, block, potentials, set_
         free[i, 3], free[i, 4] = block[FREE_E, j], block[SLOPE, j]
         records[i, P], records[i, M], records[i, W] = block[FIRED, j], block[FIRED + 1, j], block[FIRED + 2, j]
         records[i, V], records[i, B1] = block[FIRED + 3, j], block[FIRED + 4, j]
-        n_bar[i] = block[MEAN, j]
+        n_bar[i], at_stake[i] = block[MEAN, j], block[AT_STAKE, j]
         if ask:
             # of the youngest, who are mass only, those born before the recording
             before = 0.0

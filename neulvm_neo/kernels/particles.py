@@ -72,6 +72,7 @@ class Cloud(NamedTuple):
     expected: np.ndarray  # (P K,)
     f: np.ndarray  # (P K,)
     n_bar: np.ndarray  # (P K,)
+    at_stake: np.ndarray  # (P K,), neurons
     at_release: np.ndarray  # (n_observed, P) mV, of the last spike of every recorded neuron
     set_of: np.ndarray  # (P,) int
 
@@ -113,6 +114,7 @@ class Trial(NamedTuple):
     delay_bins: np.ndarray  # (K,) int
     floor: np.ndarray  # (K,): smallest expected count
     bin_size: float
+    by_cohorts: bool  # counts scatter as cohorts do, each with its own p; or like a binomial number of all neurons
     first_weighted: int  # bin; before, spikes say what the counts are, but nothing of how likely a particle is
 
 
@@ -205,7 +207,7 @@ def expect(cloud, co, trial, t, own, potentials, block, sources):
         for k in range(K):
             advance_block(
                 begin, size, k, t, own, unseen[t, k], floor[k], block, potentials, set_of, c, n, S, L, release, decay,
-                free, correction, n_bar, due,
+                free, correction, n_bar, cloud.at_stake, due,
             )  # fmt: skip
 
 
@@ -347,7 +349,7 @@ def copy_particles(source, ancestors, off, target):
         for k in range(K):
             i, a = p * K + k, ancestors[p] * K + k
             target.H[i], target.current[i], target.n_bar[i] = source.H[a], source.current[a], source.n_bar[a]
-            target.expected[i], target.f[i] = source.expected[a], source.f[a]
+            target.expected[i], target.f[i], target.at_stake[i] = source.expected[a], source.f[a], source.at_stake[a]
             target.free[i] = source.free[a]
             target.due[i] = source.due[a]
             for j in range(off, off + length):
@@ -366,10 +368,27 @@ def slide(cloud, off):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _log_probability(count, expected, n_others, n_neurons):
-    """Log of Binomial(count | n_others, expected / n_neurons) without the binomial coefficient."""
-    p = expected / n_neurons
-    return count * math.log(p) + (n_others - count) * math.log1p(-p)
+def _law_of_others(i, k, cloud, trial):
+    """(N', p) of the binomial count of the neurons of row i, population k, that were not recorded."""
+    others = float(trial.n_others[k])
+    if not trial.by_cohorts:
+        return others, cloud.n_bar[i] / trial.n_neurons[k]
+    part = others / trial.n_neurons[k]
+    mean = cloud.n_bar[i] * part
+    at_stake = min(max(math.ceil(mean + 1e-6), math.floor(cloud.at_stake[i] * part + 0.5)), others)
+    return at_stake, min(mean / max(at_stake, 1.0), 1.0 - 1e-9)
+
+
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
+def _log_probability(count, n_others, at_stake, p):
+    """Log of Binomial(count | at_stake, p), but for what depends on the count and `n_others` alone."""
+    if count > at_stake:
+        return -math.inf
+    value = count * math.log(p) + (at_stake - count) * math.log1p(-p)
+    if at_stake < n_others:
+        value += math.lgamma(at_stake + 1.0) - math.lgamma(at_stake - count + 1.0)
+        value -= math.lgamma(n_others + 1.0) - math.lgamma(n_others - count + 1.0)
+    return value
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -398,7 +417,8 @@ def _ancestor_of_reference(
             for k in range(K):
                 i = p * K + k
                 others = reference[s, k] - trial.n_spikes[s, k]
-                log_future[p] += _log_probability(others, beyond.n_bar[i], trial.n_others[k], trial.n_neurons[k])
+                at_stake, share = _law_of_others(i, k, beyond, trial)
+                log_future[p] += _log_probability(others, trial.n_others[k], at_stake, share)
                 beyond.n[i, own] = reference[s, k]
         complete(beyond, co, trial, s, own, sources)
         off += 1
@@ -463,7 +483,7 @@ def advance(
     length = here.n.shape[1] // 2
     keep_paths, conditional = path_n.shape[0] > 0, reference.shape[0] > 0
     potentials, hazard = np.empty((K, N_POTENTIALS, n_particles)), np.empty(n_particles)
-    share, count = np.empty(n_particles), np.empty(n_particles)
+    at_stake, share, count = np.empty(n_particles), np.empty(n_particles), np.empty(n_particles)
     block, sources = np.zeros((N_ROWS, BLOCK)), np.empty((N_SOURCES, K))
     histogram = np.zeros(int(trial.n_neurons.max()) + 2)
     log_weight, ancestors = np.zeros(n_particles), np.zeros(n_particles, dtype=np.int64)
@@ -514,8 +534,8 @@ def advance(
             own = length
         for k in range(K):
             for p in range(n_particles):
-                share[p] = here.n_bar[p * K + k] / trial.n_neurons[k]
-            draw_binomial(rng, trial.n_others[k], share, count, block)
+                at_stake[p], share[p] = _law_of_others(p * K + k, k, here, trial)
+            draw_binomial(rng, at_stake, share, count, block)
             for p in range(n_particles):
                 here.n[p * K + k, own] = trial.n_spikes[t, k] + count[p]
             if conditional:
