@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import quantities as pq
+from sklearn.exceptions import ConvergenceWarning
 
-from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
+from neulvm_neo import Circuit, NeuLVM, simulate_mesoscopic, simulate_microscopic
 from neulvm_neo.binning import bin_recording
 from neulvm_neo.experiments import connectivity
 from neulvm_neo.inference import few
@@ -113,6 +114,39 @@ def test_an_estimator_with_one_free_value_reports_its_interval(counts):
     assert found.lower[0] < model.u_rest_[0].magnitude < found.upper[0]
     (activity,) = model.result_.activities
     assert np.all(activity.n_lower <= activity.n_upper)
+
+
+def test_counts_scatter_as_cohorts_do_where_that_is_possible(counts, tmp_path):
+    """Few values and no spike that acts on its own bin; the fit says so, and remembers it in a file."""
+    quick = {"labels": [0] * 4, "bin_size": 2 * pq.ms, "n_particles": 4, "n_init": 1, "max_iter": 1, "random_state": 0}
+    with pytest.warns(ConvergenceWarning):
+        model = NeuLVM(CIRCUIT, scheme="euler", **quick).fit(counts)
+        assert NeuLVM(CIRCUIT, **quick).fit(counts).noise_ == "binomial"  # no delay: spikes act at once
+        later = CIRCUIT.replace(delay=2 * pq.ms)
+        assert NeuLVM(later, **quick).fit(counts).noise_ == "cohorts"
+        assert NeuLVM(later, noise="binomial", **quick).fit(counts).noise_ == "binomial"
+    assert model.noise is None and model.noise_ == model.result_.settings["noise"] == "cohorts"
+    model.save(tmp_path / "fit.npz")
+    again = NeuLVM.load(tmp_path / "fit.npz")
+    assert again.noise_ == "cohorts"
+    np.testing.assert_array_equal(again.score_samples(counts), model.score_samples(counts))
+    run = simulate_mesoscopic(
+        model.circuit_, duration=1 * pq.s, bin_size=2 * pq.ms, scheme="euler", noise="cohorts", random_state=1
+    )
+    np.testing.assert_array_equal(model.simulate(1 * pq.s, random_state=1).n, run.n)
+
+
+def test_cohorts_that_a_fit_cannot_have_are_refused(counts):
+    many = CIRCUIT.replace(free=("J", "u_rest", "threshold"), delay=2 * pq.ms)
+    quick = {"labels": [0] * 4, "bin_size": 2 * pq.ms}
+    with pytest.raises(ValueError, match="noise is 'cohorts'.* has method='smc' and 3 free values"):
+        NeuLVM(many, noise="cohorts", **quick).fit(counts)
+    with pytest.raises(ValueError, match="noise is 'cohorts'.* has method='viterbi'"):
+        NeuLVM(CIRCUIT.replace(delay=2 * pq.ms), noise="cohorts", method="viterbi", **quick).fit(counts)
+    with pytest.raises(ValueError, match="spikes act on the bin they fall in"):
+        NeuLVM(CIRCUIT, noise="cohorts", **quick).fit(counts)
+    with pytest.raises(ValueError, match="noise is 'poisson'; expected one of 'binomial', 'cohorts' or None"):
+        NeuLVM(CIRCUIT, noise="poisson", **quick).fit(counts)
 
 
 def test_a_given_start_is_where_the_search_begins_and_not_where_it_stays(counts):

@@ -263,7 +263,8 @@ def _protocol(sizes):
         "n_recorded": connectivity.N_RECORDED, "seconds": float(connectivity.DURATION),
         "initial_rate_Hz": float(connectivity.INITIAL_RATE), "bin_size_ms": float(connectivity.BIN_SIZE),
         "network": "600 neurons, Euler steps of 1 ms, one simulation per coupling; data sets differ in their neurons",
-        "scheme": "euler", "free": "J; all other values are given",
+        "scheme": "euler", "noise": "smc: cohorts, less than the paper's; viterbi, paper: as there",
+        "free": "J; all other values are given",
         "starts": "viterbi, paper: J uniform in 10-30 and 90-110 mV; smc: particles spread over J uniform in 10-110 mV",
         "settings": {
             method: {"method": method} | {key: str(value) for key, value in settings.items()}

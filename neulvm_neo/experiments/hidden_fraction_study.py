@@ -324,6 +324,7 @@ def _draw_errors(axes, result):
 def _protocol(sizes):
     return {
         "J_mV": hidden_fraction.COUPLING, "seconds": 1.0, "bin_size_ms": 1.0, "scheme": "euler",
+        "noise": "cohorts, which leaves less to chance than the paper's",
         "samples": {str(q): n for q, n in sizes.samples.items()},
         "settings": {str(q): {"method": "smc", **settings} for q, settings in sizes.settings.items()},
         "network": "600 neurons, Euler steps of 1 ms; one trial, samples differ in the neurons that are recorded",
