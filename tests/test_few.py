@@ -188,5 +188,8 @@ def test_narrow_passes_that_have_all_collapsed_do_not_replace_what_the_wide_ones
     found = search(problem)
     assert next(ends, None) is None, "every stage is repeated once"
     np.testing.assert_array_equal(np.array(sizes) // sizes[0], [1, 1, 1, 3, 3, 3, 1, 1, 3, 3])
-    assert found.theta[0] == pytest.approx(62.02, abs=1e-6)
+    assert found.theta[0] == pytest.approx((62.00 + 62.05 + 61.99) / 3, abs=1e-6)
+    # Rubin's rule
+    within, between = np.var(0.03 * np.linspace(-1.5, 1.5, 50), ddof=1), np.var([62.00, 62.05, 61.99], ddof=1)
+    assert found.covariance[0, 0] == pytest.approx(few.APPROXIMATION * within + (1 + 1 / 3) * between, rel=1e-6)
     assert found.converged
