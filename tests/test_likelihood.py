@@ -68,6 +68,19 @@ def test_likelihood_equals_its_slow_twin(case, density, scheme):
     assert fast.part_b == pytest.approx(slow.part_b, rel=1e-9)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_counts_scatter_as_the_twins_cohorts_do_in_every_scheme(scheme):
+    p, n, counts, labels, history_rate, stimulus = problem(*CASES["three populations, everything"])
+    observation = observe(counts, labels, history_rate, stimulus)
+    n_bar, variance = likelihood.scatter(p, n, observation, bin_size=DT, scheme=scheme, window=30)
+    network = oracle.Mesoscopic(p, history_rate, stimulus[0], DT, scheme, [30] * 3)
+    for t, counted in enumerate(n):
+        network.expect(stimulus[t])
+        np.testing.assert_allclose(n_bar[t], [prospect.n_bar for prospect in network.prospects], rtol=1e-9)
+        np.testing.assert_allclose(variance[t], [prospect.v0 for prospect in network.prospects], rtol=1e-8)
+        network.settle(counted)
+
+
 def central_differences(value, at, direction, steps=(4e-4, 2e-4)):
     """Slope along a direction at two step sizes, and their Richardson extrapolation, in which the h² error cancels."""
     coarse, fine = ((value(at + h * direction) - value(at - h * direction)) / (2 * h) for h in steps)
