@@ -810,7 +810,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
 
 def _uncertainty(found, space):
     if found.covariance is not None and np.all(np.isfinite(found.covariance)):
-        how = f"posterior spread in {len(found.trace)} particle filters whose particles carry the free values"
+        how = f"spread within and between {len(found.trace)} particle filters whose particles carry the free values"
         return posterior.of_covariance(space.pack(found.parameters), found.covariance, space, how)
     return None if found.landscape is None else posterior.uncertainty(found.landscape, space)
 

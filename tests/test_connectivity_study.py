@@ -103,8 +103,8 @@ def test_the_calibration_gives_every_data_set_a_network_of_its_own():
 
 @pytest.mark.slow
 def test_intervals_of_the_coupling_hold_what_they_say():
-    """50 networks; 20 minutes on one core. Bands are wider than they say: most bins of clusters are surely empty."""
+    """50 networks that share nothing; 25 minutes on one core."""
     found = connectivity.calibration(seeds_of_commit(1)[0], n_jobs=2)
     print({key: value for key, value in found.items() if key != "fits"})
     assert 0.80 <= found["inside"] / found["of"] <= 0.98
-    assert found["band"] >= 0.85
+    assert 0.85 <= found["band"] <= 0.95
