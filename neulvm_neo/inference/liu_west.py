@@ -58,6 +58,8 @@ def liu_west(
         See `particles.particle_filter`.
     bin_size : float, s
     rng : numpy.random.Generator
+    scheme, noise : str
+        See `particles.particle_filter`.
     n_particles : int
         After the early part of every trial, which has `particles.MORE_EARLY` times as many.
 
