@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from neulvm_neo import Circuit, NeuLVM, simulate_mesoscopic, simulate_microscopic
 from neulvm_neo.binning import bin_recording
 from neulvm_neo.experiments import connectivity
-from neulvm_neo.inference import few
+from neulvm_neo.inference import em, few
 from neulvm_neo.inference.liu_west import LiuWestResult, liu_west
 from neulvm_neo.likelihood import Observation
 from neulvm_neo.parameters import ParameterSpace, parameters_of
@@ -125,6 +125,10 @@ def test_counts_scatter_as_cohorts_do_where_that_is_possible(counts, tmp_path):
         later = CIRCUIT.replace(delay=2 * pq.ms)
         assert NeuLVM(later, **quick).fit(counts).noise_ == "cohorts"
         assert NeuLVM(later, noise="binomial", **quick).fit(counts).noise_ == "binomial"
+    loose = CIRCUIT.replace(J=[[0.0]] * pq.mV)
+    assert em.noise_of(None, loose, 1, 0.002, "second-order", "smc") == "cohorts"
+    free = loose.replace(free=("J",))
+    assert em.noise_of(None, free, 1, 0.002, "second-order", "smc") == "binomial"  # they may come to act
     assert model.noise is None and model.noise_ == model.result_.settings["noise"] == "cohorts"
     model.save(tmp_path / "fit.npz")
     again = NeuLVM.load(tmp_path / "fit.npz")

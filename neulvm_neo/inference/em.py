@@ -190,7 +190,7 @@ def fit(
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
     )
     histories = initialization.past_rates(counts, labels, K, bin_size, width)
-    noise = noise_of(noise, parameters_of(circuit), space.n_free, bin_size, scheme, method)
+    noise = noise_of(noise, circuit, space.n_free, bin_size, scheme, method)
     setting = starts.Setting(
         space,
         observations,
@@ -303,12 +303,15 @@ def fit(
     )
 
 
-def noise_of(noise, parameters, n_free, bin_size, scheme, method):
+def noise_of(noise, circuit, n_free, bin_size, scheme, method):
     """The noise of a fit, which is checked if it is given (see `discretization.check_noise`).
 
     None chooses "cohorts" where it is possible: where no spike acts on its own bin, and where values are sought by
     filters alone, since the gradients of the likelihood are those of "binomial".
     """
+    parameters = parameters_of(circuit)
+    if "J" in circuit.free:  # couplings that are still 0 may become others
+        parameters = parameters._replace(J=np.ones_like(parameters.J))
     step = discretization.discretize(parameters, bin_size, scheme)
     by_filters = method == "smc" and n_free <= few.MOST_FREE
     if noise is None:
