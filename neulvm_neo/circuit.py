@@ -1,23 +1,27 @@
 """What is given of a circuit: its populations, their values, and what a fit may change about them."""
 
 import dataclasses
-import math
-import numbers
 import os
-import tomllib
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import units
-
-# The values of a circuit: canonical unit, and shape in populations.
-_UNIT_OF = {
-    "J": "mV", "tau_m": "ms", "u_rest": "mV", "threshold": "mV", "t_ref": "ms", "tau_syn": "ms", "delay": "ms",
-    "resistance": "MOhm",
-}  # fmt: skip
-_STRIP = {"mV": units.to_millivolts, "ms": units.to_seconds, "MOhm": units.to_megohms}
-FREE_NAMES = ("J", "tau_m", "u_rest", "threshold", "tau_syn")  # what a fit can change, in the order of the free values
+from . import circuit_text, units
+from .circuit_arguments import (
+    FREE_NAMES,
+    UNIT_OF,
+    count_populations,
+    free_of,
+    items_of,
+    labels_of,
+    mask_of,
+    names_of,
+    pairs_of,
+    signs_of,
+    sizes_of,
+    spread_of,
+    value_of,
+)
 
 _DEFAULT_VALUES = {  # uncoupled, these neurons fire at about 5 Hz
     "J": 0.0, "tau_m": 20.0, "u_rest": 10.0, "threshold": 8.0, "t_ref": 2.0, "tau_syn": 3.0, "delay": 0.0,
@@ -28,12 +32,6 @@ _DEFAULT_BOUNDS = {
     "J": (-500.0, 500.0), "tau_m": (4.0, 100.0), "u_rest": (-100.0, 200.0), "threshold": (0.0, 100.0),
     "tau_syn": (0.5, 100.0),
 }  # fmt: skip
-# How far values of different populations lie apart (s.d.). tau_m: an excitatory and a fast-spiking inhibitory cell type
-# differ by a factor of about 2, two s.d. of a difference. u_rest and threshold: by about the softness of the threshold,
-# the unit of all potentials here and 1.5 to 4 mV in cortical cells; then hazards at equal potential differ by a factor
-# of e between two populations and their mean, and ten-fold differences at rest are nothing special.
-_DEFAULT_SPREAD = {"tau_m": 0.3, "u_rest": 1.0, "threshold": 1.0}
-_RELATIVE = ("tau_m", "tau_syn")  # whose spread is that of the logarithm
 _DEFAULT_SIZE = 200  # neurons per population where nothing is known
 _ROUNDING = 1e-9  # relative: exp(log(bound)) is not bit for bit the bound
 
@@ -145,24 +143,26 @@ class Circuit:
     resistance: object = None
 
     def __post_init__(self):
-        n_populations = _count_populations(self.n_neurons, self.names, self.J)
-        self._set("n_neurons", _sizes(self.n_neurons, n_populations))
-        self._set("names", _names(self.names, n_populations))
+        n_populations = count_populations(self.n_neurons, self.names, self.J)
+        self._set("n_neurons", sizes_of(self.n_neurons, n_populations))
+        self._set("names", names_of(self.names, n_populations))
         for name, default in _DEFAULT_VALUES.items():
             given = getattr(self, name)
-            value = units.quantity(default, _UNIT_OF[name]) if given is None else given
-            self._set(name, _value(value, name, name, n_populations))
+            value = units.quantity(default, UNIT_OF[name]) if given is None else given
+            self._set(name, value_of(value, name, name, n_populations))
         if self.resistance is not None:
-            self._set("resistance", _value(self.resistance, "resistance", "resistance", n_populations))
-        self._set("free", _free(self.free))
-        self._set("mask", _mask(self.mask, n_populations))
-        self._set("signs", _signs(self.signs, n_populations))
-        self._set("ties", {name: _labels(labels, name, n_populations) for name, labels in _items(self.ties, "ties")})
-        bounds = {name: [units.quantity(x, _UNIT_OF[name]) for x in ends] for name, ends in _DEFAULT_BOUNDS.items()}
-        bounds.update(_items(self.bounds, "bounds"))
-        self._set("bounds", _pairs(bounds, "bounds", ("low", "high"), n_populations))
-        self._set("prior", _pairs(dict(_items(self.prior, "prior")), "prior", ("mean", "sd"), n_populations))
-        self._set("spread", _spread(self.spread))
+            self._set("resistance", value_of(self.resistance, "resistance", "resistance", n_populations))
+        self._set("free", free_of(self.free))
+        self._set("mask", mask_of(self.mask, n_populations))
+        self._set("signs", signs_of(self.signs, n_populations))
+        self._set(
+            "ties", {name: labels_of(labels, name, n_populations) for name, labels in items_of(self.ties, "ties")}
+        )
+        bounds = {name: [units.quantity(x, UNIT_OF[name]) for x in ends] for name, ends in _DEFAULT_BOUNDS.items()}
+        bounds.update(items_of(self.bounds, "bounds"))
+        self._set("bounds", pairs_of(bounds, "bounds", ("low", "high"), n_populations))
+        self._set("prior", pairs_of(dict(items_of(self.prior, "prior")), "prior", ("mean", "sd"), n_populations))
+        self._set("spread", spread_of(self.spread))
         self._check_values()
         self._check_bounds_and_prior()
         self._check_ties()
@@ -233,14 +233,7 @@ class Circuit:
         >>> Circuit([100]).to_dict()["tau_m"]
         '20 ms'
         """
-        out = {"n_neurons": self.n_neurons.tolist(), "names": list(self.names)}
-        out |= {name: _text(getattr(self, name)) for name in _UNIT_OF if getattr(self, name) is not None}
-        out |= {"free": list(self.free), "mask": self.mask.tolist(), "signs": self.signs.tolist()}
-        out["ties"] = {name: labels.tolist() for name, labels in self.ties.items()}
-        for kind in ("bounds", "prior"):
-            out[kind] = {name: [_text(x) for x in pair] for name, pair in getattr(self, kind).items()}
-        out["spread"] = {name: x if name in _RELATIVE else _text(x) for name, x in self.spread.items()}
-        return out
+        return circuit_text.to_dict(self)
 
     @classmethod
     def from_dict(cls, data):
@@ -256,24 +249,7 @@ class Circuit:
         >>> Circuit.from_dict({"n_neurons": [400, 100], "tau_m": ["20 ms", "10 ms"]}).tau_m
         array([20., 10.]) * ms
         """
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in data:
-            if name not in known:
-                raise ValueError(f"circuit: unknown entry {name!r}; known are {', '.join(known)}.")
-        if "n_neurons" not in data:
-            raise ValueError("circuit: n_neurons is missing; give the population sizes, like n_neurons = [400, 100].")
-        read = {name: _read_text(x, name) if name in _UNIT_OF else x for name, x in data.items()}
-        for kind in ("bounds", "prior"):
-            if kind in read:
-                read[kind] = {
-                    name: [_read_text(x, f"{kind}[{name!r}]") for x in ends] for name, ends in _items(read[kind], kind)
-                }
-        if "spread" in read:
-            read["spread"] = {
-                name: x if name in _RELATIVE else _read_text(x, f"spread[{name!r}]")
-                for name, x in _items(read["spread"], "spread")
-            }
-        return cls(**read)
+        return cls(**circuit_text.arguments(data, [f.name for f in dataclasses.fields(cls)]))
 
     def to_toml(self, path=None):
         """The circuit as TOML text; written to `path` if one is given.
@@ -286,9 +262,7 @@ class Circuit:
         -------
         str
         """
-        import tomli_w
-
-        text = tomli_w.dumps(self.to_dict())
+        text = circuit_text.to_toml(self)
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -315,14 +289,10 @@ class Circuit:
         if path_or_text is not text or not ("\n" in text or "=" in text):
             with open(text, encoding="utf-8") as file:
                 text = file.read()
-        try:
-            data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f'circuit: {error}; expected TOML such as tau_m = "20 ms".') from None
-        return cls.from_dict(data)
+        return cls.from_dict(circuit_text.from_toml(text))
 
     def __repr__(self):
-        rows = [("population", "N", *(f"{name} ({_UNIT_OF[name]})" for name in _DEFAULT_VALUES if name != "J"), "sign")]
+        rows = [("population", "N", *(f"{name} ({UNIT_OF[name]})" for name in _DEFAULT_VALUES if name != "J"), "sign")]
         for k, name in enumerate(self.names):
             values = [f"{float(getattr(self, v)[k]):.6g}" for v in _DEFAULT_VALUES if v != "J"]
             rows.append((name, str(self.n_neurons[k]), *values, {1: "+", -1: "-", 0: "?"}[int(self.signs[k])]))
@@ -398,170 +368,6 @@ def _require(holds, what, quantity, expected, names=None):
     raise ValueError(f"{what}[{at}] is {given}; expected {expected}.")
 
 
-def _count_populations(n_neurons, names, J):
-    for given in (n_neurons, names, J):
-        if given is not None and not isinstance(given, str) and np.ndim(given):
-            return len(given)
-    return 1
-
-
-def _sizes(n_neurons, n_populations):
-    try:
-        sizes = np.array(np.broadcast_to(np.asarray(n_neurons, dtype=float), (n_populations,)))
-    except (TypeError, ValueError):
-        sizes = np.array([])
-    whole = np.isfinite(sizes) & (sizes >= 1) & (sizes == np.rint(sizes))
-    if sizes.size == 0 or not np.all(whole):
-        raise ValueError(
-            f"n_neurons is {n_neurons!r}; expected a whole number of at least 1 for every population ({n_populations})."
-        )
-    return _frozen(sizes.astype(np.int64))
-
-
-def _names(names, n_populations):
-    if names is None:
-        return tuple(f"P{k + 1}" for k in range(n_populations))
-    names = (names,) if isinstance(names, str) else tuple(str(name) for name in names)
-    if len(names) != n_populations or len(set(names)) != len(names) or "" in names:
-        raise ValueError(f"names is {list(names)}; expected {n_populations} different names, one per population.")
-    return names
-
-
-def _shape(name, n_populations):
-    return (n_populations, n_populations) if name == "J" else (n_populations,)
-
-
-def _value(value, name, what, n_populations, *, finite=True):
-    unit = _UNIT_OF[name]
-    _STRIP[unit](value, what)  # refuses bare numbers and wrong dimensions, with the words all of the package uses
-    magnitude = np.array(value.rescale(unit).magnitude, dtype=float)
-    shape = _shape(name, n_populations)
-    if magnitude.shape not in ((), shape):
-        raise ValueError(
-            f"{what} has the shape {magnitude.shape}; expected one value or the shape {shape} "
-            f"for {n_populations} population{'s' if n_populations > 1 else ''}."
-        )
-    if np.any(np.isnan(magnitude)) or finite and not np.all(np.isfinite(magnitude)):
-        raise ValueError(f"{what} is {magnitude.tolist()}; expected finite numbers.")
-    return _frozen(units.quantity(np.broadcast_to(magnitude, shape), unit))
-
-
-def _pairs(table, kind, ends, n_populations):
-    out = {}
-    for name in (name for name in FREE_NAMES if name in table):
-        what, pair = f"{kind}[{name!r}]", table[name]
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"{what} is {pair!r}; expected the two Quantities ({ends[0]}, {ends[1]}).")
-        out[name] = tuple(
-            _value(given, name, f"{what} {end}", n_populations, finite=end == "mean")
-            for given, end in zip(pair, ends, strict=True)
-        )
-    return out
-
-
-def _spread(given):
-    """s.d. per name, a float or a Quantity without axes; infinite ones left out."""
-    if given is None:
-        return {
-            name: x if name in _RELATIVE else _frozen(x * units.quantity(1.0, "mV"))
-            for name, x in _DEFAULT_SPREAD.items()
-        }
-    out = {}
-    for name, x in _items(given, "spread"):
-        what = f"spread[{name!r}]"
-        if name in _RELATIVE:
-            if isinstance(x, bool) or not isinstance(x, numbers.Real):
-                raise TypeError(f"{what} is {x!r}; expected a number, the s.d. of the logarithm, like 0.3.")
-            value, shown = float(x), f"{x:g}"
-        else:
-            _STRIP[_UNIT_OF[name]](x, what)
-            quantity = x.rescale(_UNIT_OF[name])
-            if quantity.shape != ():
-                raise ValueError(f"{what} has the shape {quantity.shape}; expected one s.d. for all populations.")
-            value, shown = float(quantity.magnitude), str(quantity)
-        if not value > 0:
-            raise ValueError(f"{what} is {shown}; expected a positive s.d.")
-        if value < math.inf:
-            out[name] = value if name in _RELATIVE else _frozen(units.quantity(np.array(value), _UNIT_OF[name]))
-    return out
-
-
-def _items(given, argument):
-    given = {} if given is None else given
-    if not hasattr(given, "items"):
-        expected = f"a dict with keys out of {', '.join(FREE_NAMES)}"
-        raise TypeError(f"{argument} is a {type(given).__name__}; expected {expected}.")
-    for name in given:
-        if name not in FREE_NAMES:
-            raise ValueError(f"{argument} names {name!r}; expected names out of {', '.join(FREE_NAMES)}.")
-    return given.items()
-
-
-def _free(free):
-    free = (free,) if isinstance(free, str) else tuple(free)
-    for name in free:
-        if name not in FREE_NAMES:
-            raise ValueError(f"free names {name!r}; a fit can change {', '.join(FREE_NAMES)}, the rest is given.")
-    return tuple(name for name in FREE_NAMES if name in free)
-
-
-def _mask(mask, n_populations):
-    shape = _shape("J", n_populations)
-    mask = np.ones(shape, bool) if mask is None else np.array(mask)
-    if mask.shape != shape or not np.all((mask == 0) | (mask == 1)):
-        raise ValueError(f"mask is {mask.tolist()}; expected True or False in the shape {shape}, mask[target, source].")
-    return _frozen(mask.astype(bool))
-
-
-def _signs(signs, n_populations):
-    signs = np.zeros(n_populations) if signs is None else np.array(signs)
-    if signs.shape != (n_populations,) or not np.all(np.isin(signs, (-1, 0, 1))):
-        raise ValueError(
-            f"signs is {signs.tolist()}; expected +1, -1 or 0 (unknown) for every source population ({n_populations})."
-        )
-    return _frozen(signs.astype(np.int64))
-
-
-def _labels(labels, name, n_populations):
-    array, shape = np.array(labels, dtype=object), _shape(name, n_populations)
-    if array.shape != shape:
-        raise ValueError(f"ties[{name!r}] has the shape {array.shape}; expected one label per entry, shape {shape}.")
-    texts = ["" if label is None else str(label) for label in array.flat]
-    return _frozen(np.array(texts, dtype=str).reshape(shape))
-
-
-def _text(quantity):
-    unit = quantity.dimensionality.string
-    texts = np.array([f"{_digits(x)} {unit}" for x in quantity.magnitude.flat], dtype=object).reshape(quantity.shape)
-    return texts.flat[0] if len(set(texts.flat)) == 1 else texts.tolist()
-
-
-def _digits(x):
-    text = repr(float(x))  # the shortest text that reads back as the same float
-    return text[:-2] if text.endswith(".0") and math.isfinite(x) else text
-
-
-def _read_text(given, what):
-    if isinstance(given, str):
-        return units.parse_quantity(given, what)
-    if not isinstance(given, (list, tuple)) or not given:
-        raise ValueError(f'{what} is {given!r}; expected a number and a unit like "20 ms", or a list of them.')
-    read = [_read_text(x, f"{what}[{i}]") for i, x in enumerate(given)]
-    unit = read[0].dimensionality.string
-    try:
-        magnitudes = [np.asarray(x.rescale(unit).magnitude, dtype=float) for x in read]
-    except ValueError:
-        raise ValueError(f"{what} mixes units of different dimensions; give all in {unit}.") from None
-    if len({m.shape for m in magnitudes}) > 1:
-        raise ValueError(f"{what} has rows of different lengths; expected a rectangular list.")
-    return units.quantity(np.array(magnitudes), unit)
-
-
 def _table(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-
-
-def _frozen(array):
-    array.flags.writeable = False
-    return array

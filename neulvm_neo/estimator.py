@@ -18,7 +18,7 @@ from .binning import bin_size_in_seconds
 from .callbacks import CallbackSupportMixin, Watch, with_callbacks
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
-from .inference import ascent, em, initialization, posterior
+from .inference import ascent, em, hidden_activity, initialization, posterior
 from .inference.tasks import one_blas_thread, run
 from .likelihood import Observation
 from .parameters import ParameterSpace, circuit_with, parameters_of
@@ -766,7 +766,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             (smoothed,), _ = initialization.smoothed_activity([counts], labels, K, bin_size)
             observation = Observation.from_counts(counts, labels, K, smoothed[0], drive)
             rng = np.random.default_rng(seed)
-            (trial,) = em.infer(parameters, [observation], histories, rng=rng, n_jobs=1, **options)
+            (trial,) = hidden_activity.infer(parameters, [observation], histories, rng=rng, n_jobs=1, **options)
             return trial
 
         stimuli = stimuli_of(stimulus, data, self.circuit_, bin_size)
@@ -775,7 +775,9 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             inferred = run((joblib.delayed(one)(x[:, own], drive) for x, drive in trials_and_drives), self.n_jobs)
         lost = [i for i, trial in enumerate(inferred) if trial.collapsed]
         if lost:
-            warnings.warn(f"Trial {lost[0]} of {len(inferred)}: {em.LOST}.", ConvergenceWarning, stacklevel=4)
+            warnings.warn(
+                f"Trial {lost[0]} of {len(inferred)}: {hidden_activity.LOST}.", ConvergenceWarning, stacklevel=4
+            )
         return data, inferred
 
     def _read(self, X, trials, bin_size, reset):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import units
-from .circuit import FREE_NAMES
+from .circuit_arguments import FREE_NAMES
 
 _MILLISECONDS = ("tau_m", "tau_syn", "t_ref", "delay")  # shown in ms, computed in s
 _DRAW_AROUND_ZERO = 2.0  # mV; a value of 0 has no "40 to 200 %", so it is drawn from ± this

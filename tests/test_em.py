@@ -6,7 +6,7 @@ import quantities as pq
 
 from neulvm_neo import Circuit, SpikeRecording, simulate_microscopic
 from neulvm_neo.binning import bin_recording
-from neulvm_neo.inference import em, initialization
+from neulvm_neo.inference import em, initialization, monte_carlo
 from neulvm_neo.inference.m_step import m_step
 from neulvm_neo.inference.particles import particle_filter
 from neulvm_neo.inference.viterbi import e_step
@@ -188,8 +188,8 @@ def test_interruption_keeps_the_best_so_far(data, monkeypatch):
 
         return counted
 
-    for step in ("_iterate_smc", "_climb"):
-        monkeypatch.setattr(em, step, interrupted_after_seven(getattr(em, step)))
+    for step in ("_iterate", "_climb"):
+        monkeypatch.setattr(monte_carlo, step, interrupted_after_seven(getattr(monte_carlo, step)))
     result = em.fit(
         circuit(),
         [counts[:100]],
