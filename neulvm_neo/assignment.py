@@ -41,6 +41,8 @@ def assign(
     circuit : Circuit
     labels : numpy.ndarray of int, shape (n_neurons,)
         -1 where a neuron belongs to no population.
+    distances : numpy.ndarray, shape (n_neurons, n_neurons), or None
+        Between spike trains, if the columns were clustered.
 
     Raises
     ------
@@ -50,23 +52,21 @@ def assign(
     Examples
     --------
     >>> from neulvm_neo.trials import Trials
-    >>> circuit, labels = assign(Trials((np.ones((9, 3)),), (0.0,), True), 0.002, labels=["E", "I", "E"])
+    >>> circuit, labels, _ = assign(Trials((np.ones((9, 3)),), (0.0,), True), 0.002, labels=["E", "I", "E"])
     >>> circuit.names, labels.tolist()
     (('E', 'I'), [0, 1, 0])
     """
     _check_statements(circuit, n_populations, population_sizes)
     wanted = _number_of_populations(circuit, n_populations, population_sizes)
-    names = None if circuit is None else circuit.names
+    names, distances = None if circuit is None else circuit.names, None
     if labels is None:
-        labels = _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state)
-        source = "clusters"
+        labels, distances = _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state)
     else:
         labels, names = _given(labels, trials, names)
-        source = "labels"
     if not np.any(labels >= 0):
         raise ValueError("no neuron belongs to a population (all labels are -1); give the labels of some.")
     if circuit is None:
-        if source == "clusters":
+        if distances is not None:
             wanted = int(labels.max()) + 1
         circuit = _default_circuit(labels, names, wanted, population_sizes, bin_size)
     if labels.max() >= circuit.n_populations or labels.min() < -1:
@@ -81,7 +81,7 @@ def assign(
                 f"{recorded} neurons of {name} were recorded, but the population has {size}; raise its size "
                 "(population_sizes, or n_neurons of the circuit)."
             )
-    return circuit, labels
+    return circuit, labels, distances
 
 
 def _check_statements(circuit, n_populations, population_sizes):
@@ -127,6 +127,7 @@ def _number_of_populations(circuit, n_populations, population_sizes):
 
 
 def _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state):
+    """Clusters as labels, and the distances between all columns."""
     from .clustering import MIN_SPIKES, cluster_counts  # 0.1 s, which given labels do not need
 
     n_active = int(np.sum(trials.n_spikes >= MIN_SPIKES))
@@ -139,7 +140,8 @@ def _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state)
             )
         warnings.warn(f"n_populations was reduced from {wanted} to {possible}: {few}.", UserWarning, stacklevel=6)
         wanted = possible
-    labels = cluster_counts(trials.counts, bin_size, wanted, random_state=random_state).labels
+    found = cluster_counts(trials.counts, bin_size, wanted, random_state=random_state)
+    labels = found.labels
     n_found = int(labels.max()) + 1
     if circuit is not None:
         if n_found < circuit.n_populations:
@@ -161,7 +163,7 @@ def _clusters(trials, bin_size, wanted, circuit, population_sizes, random_state)
             UserWarning,
             stacklevel=6,
         )
-    return labels
+    return labels, found.distances
 
 
 def _given(labels, trials, names):

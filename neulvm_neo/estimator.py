@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import warnings
 
 import joblib
@@ -18,19 +17,17 @@ from .binning import bin_size_in_seconds
 from .callbacks import CallbackSupportMixin, Watch, with_callbacks
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
+from .fitted_network import simulate_freely, simulate_recording
 from .inference import ascent, em, hidden_activity, initialization, posterior
 from .inference.tasks import one_blas_thread, run
 from .likelihood import Observation
 from .parameters import ParameterSpace, circuit_with, parameters_of
 from .results import UNASSIGNED, FitResult, PopulationActivity
-from .simulation import generator_from, simulate_mesoscopic, simulate_microscopic
+from .simulation import generator_from
 from .trials import are_several, stimuli_of, trials_of
 
 logger = logging.getLogger(__name__)
 
-# The spiking network that a scheme stands for: how its membranes are integrated, and the longest step (s).
-_NETWORK_OF = {"second-order": ("exact", 0.0002), "exponential": ("exact", np.inf), "euler": ("euler", np.inf)}
-_TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
 _MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
 _CORRELATION_WINDOW = 0.05  # s
 # levels from `fit` up to its caller: scikit-learn may wrap it
@@ -283,7 +280,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         data = self._read(X, trials, bin_size, reset=True)
         if self.bin_size is None:
             _say_which_bins(bin_size, assumed=data.neuron_ids is None)
-        circuit, labels, start, n_init = self._point_of_departure(data, bin_size, rng)
+        circuit, labels, distances, start, n_init = self._point_of_departure(data, bin_size, rng)
         if ParameterSpace(circuit).n_free == 0:
             raise ValueError(
                 "the circuit has no free values, so there is nothing to fit; name some in free, for instance "
@@ -302,7 +299,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             )  # fmt: skip
         if watch.stopped:
             found = dataclasses.replace(found, status=found.status.replace("interrupted", "stopped by a callback"))
-        self._adopt(self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63))))
+        result = self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63)))
+        self._adopt(result if distances is None else result.with_distances(distances))
         if not self.converged_:
             advice = (
                 f"Raise max_iter (now {self.max_iter}), or tol (now {self.tol}) if the log-likelihood in trace_ has "
@@ -444,7 +442,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
 
         def simulate(rng):
             return [
-                self._network(len(trial), drive, rng)[0][:, own] for trial, drive in zip(counts, drives, strict=True)
+                self._recording(len(trial), drive, rng)[0][:, own] for trial, drive in zip(counts, drives, strict=True)
             ]
 
         return goodness_of_fit(
@@ -479,7 +477,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         check_is_fitted(self)
         if not (isinstance(n_samples, (int, np.integer)) and n_samples >= 1):
             raise ValueError(f"n_samples is {n_samples!r}; expected a whole number of bins, at least 1.")
-        return self._network(n_samples, None, random_state)
+        return self._recording(n_samples, None, random_state)
 
     def simulate(self, duration, stimulus=None, *, level="mesoscopic", n_trials=1, random_state=None):
         """Let the fitted circuit run by itself.
@@ -505,16 +503,14 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             raise ValueError(f"level is {level!r}; expected one of {', '.join(map(repr, _LEVELS))}.")
         if not (isinstance(n_trials, (int, np.integer)) and n_trials >= 1):
             raise ValueError(f"n_trials is {n_trials!r}; expected a whole number of at least 1.")
-        bin_size = self._bin_size
-        options = dict(duration=duration, bin_size=units.seconds(bin_size), stimulus=stimulus)
-        if level == "microscopic":
-            time_step = bin_size / np.ceil(bin_size / _TIME_STEP - 1e-6)
-            options.update(time_step=units.seconds(time_step), integration="exact", n_recorded=self.result_.n_recorded)
-        else:
-            options.update(scheme=self.scheme, noise=self.noise_)
-        function = simulate_microscopic if level == "microscopic" else simulate_mesoscopic
         rng = generator_from(random_state)
-        runs = [function(self.circuit_, random_state=rng, **options) for _ in range(n_trials)]
+        runs = [
+            simulate_freely(
+                self.circuit_, duration, level=level, bin_size=self._bin_size, scheme=self.scheme, noise=self.noise_,
+                n_recorded=self.result_.n_recorded, stimulus=stimulus, random_state=rng,
+            )
+            for _ in range(n_trials)
+        ]  # fmt: skip
         return runs[0] if n_trials == 1 else runs
 
     def uncertainty(self, X=None, *, trials=None, stimulus=None):
@@ -650,16 +646,16 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         return tags
 
     def _point_of_departure(self, data, bin_size, rng):
-        """Circuit, labels, start and number of starts."""
+        """Circuit, labels, distances between neurons if they were clustered just now, start and number of starts."""
         if self.warm_start and hasattr(self, "result_") and len(self.labels_) == data.n_neurons:
             before, circuit = self.circuit_, self.circuit or self.circuit_
             if circuit.names == before.names and np.array_equal(circuit.n_neurons, before.n_neurons):
-                return circuit, self.labels_, parameters_of(before), 1
-        circuit, labels = assign(
+                return circuit, self.labels_, None, parameters_of(before), 1
+        circuit, labels, distances = assign(
             data, bin_size, labels=self.labels, circuit=self.circuit, n_populations=self.n_populations,
             population_sizes=self.population_sizes, random_state=rng,
         )  # fmt: skip
-        return circuit, labels, settings.start_of(self.start, circuit), self.n_init
+        return circuit, labels, distances, settings.start_of(self.start, circuit), self.n_init
 
     def _result(self, found, data, circuit, labels, bin_size, seed):
         """The fit with everything that is to be known about it."""
@@ -729,21 +725,11 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         if state["feature_names"]:
             self.feature_names_in_ = np.array(state["feature_names"], dtype=object)
 
-    def _network(self, n_samples, stimulus, random_state):
-        """(spikes, activity), see `sample`, of the spiking network that the model's time step stands for."""
-        bin_size = self._bin_size
-        integration, longest_step = _NETWORK_OF[self.scheme]
-        run = simulate_microscopic(
-            self.circuit_, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size),
-            stimulus=stimulus, time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)),
-            integration=integration, n_recorded=self.result_.n_recorded, random_state=random_state,
+    def _recording(self, n_samples, stimulus, random_state):
+        return simulate_recording(
+            self.circuit_, n_samples, bin_size=self._bin_size, scheme=self.scheme, labels=self.labels_,
+            n_recorded=self.result_.n_recorded, stimulus=stimulus, random_state=random_state,
         )  # fmt: skip
-        X = np.zeros((n_samples, self.n_features_in_))
-        columns = np.argsort(np.where(self.labels_ < 0, len(self.circuit_.names), self.labels_), kind="stable")
-        for column, train in zip(columns[: len(run.spiketrains)], run.spiketrains, strict=True):
-            times, _, _ = units.spike_train_times(train)
-            X[np.floor(times / bin_size).astype(int), column] = 1.0
-        return X, run.activity
 
     def _activity(self, X, trials, stimulus):
         data, inferred = self._infer(X, trials, stimulus, method=self.method)

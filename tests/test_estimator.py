@@ -128,6 +128,8 @@ def test_neurons_without_labels_are_clustered():
     assert model.circuit_.n_neurons.tolist() == [150, 50]
     assert_allclose(model.circuit_.t_ref.rescale("ms").magnitude, 4)  # follows the bin
     assert model.result_.settings["labels"] == "clustered"
+    distances, neurons = model.result_.distances, np.arange(8)  # annotated files say how typical a neuron is
+    assert np.all(distances[neurons, model.labels_] < distances[neurons, 1 - model.labels_])
     assert_array_equal(NeuLVM(**settings).fit(recording).labels_, model.labels_)  # also when the number is not given
 
 

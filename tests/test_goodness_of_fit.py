@@ -117,7 +117,7 @@ def test_unassigned_neurons_are_left_out_and_silent_ones_are_not(trains):
 def test_replicates_have_the_neurons_and_the_refractoriness_of_the_model(trains):
     circuit = CIRCUIT.replace(t_ref=20 * pq.ms, u_rest=[25, 25] * pq.mV)
     model = with_parameters(circuit)
-    X, _ = model._network(2000, None, np.random.default_rng(0))
+    X, _ = model._recording(2000, None, np.random.default_rng(0))
     intervals = [np.diff(np.flatnonzero(column)) for column in X.T]
     assert X.shape == (2000, 7) and all(each.min() >= 9 for each in intervals)  # 20 ms are 10 bins, begun or not
     again, _ = model.sample(2000, random_state=np.random.default_rng(0))

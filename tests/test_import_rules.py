@@ -45,6 +45,7 @@ _FLOOR = {
     "inference.posterior": 9,
     "simulation": 9,
     "settings": 9.5,
+    "fitted_network": 9.5,
     "estimator": 10,
     "selection": 11,
     "plotting": 11,

@@ -1,0 +1,79 @@
+"""A fitted circuit as a spiking network: recordings like the training data, and free runs on either scale."""
+
+import math
+
+import numpy as np
+
+from . import units
+from .simulation import simulate_mesoscopic, simulate_microscopic
+
+# The spiking network that a scheme stands for: how its membranes are integrated, and the longest step (s).
+_NETWORK_OF = {"second-order": ("exact", 0.0002), "exponential": ("exact", np.inf), "euler": ("euler", np.inf)}
+_TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
+
+
+def simulate_recording(circuit, n_samples, *, bin_size, scheme, labels, n_recorded, stimulus=None, random_state=None):
+    """Spikes of as many neurons as were recorded, in the network that the model's time step stands for.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    n_samples : int
+        Number of bins.
+    bin_size : float, s
+    scheme : {"second-order", "exponential", "euler"}
+    labels : numpy.ndarray of int, shape (n_neurons,)
+        Population of every column; those of -1 do not fire.
+    n_recorded : tuple of int
+        Neurons per population among `labels`.
+    stimulus, random_state
+        See `simulate_microscopic`.
+
+    Returns
+    -------
+    X : numpy.ndarray, shape (n_samples, n_neurons)
+        0 or 1 spike.
+    activity : numpy.ndarray, shape (n_samples, n_populations), Hz
+        Of the whole populations.
+    """
+    integration, longest_step = _NETWORK_OF[scheme]
+    run = simulate_microscopic(
+        circuit, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size), stimulus=stimulus,
+        time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)),
+        integration=integration, n_recorded=n_recorded, random_state=random_state,
+    )  # fmt: skip
+    X = np.zeros((n_samples, len(labels)))
+    columns = np.argsort(np.where(labels < 0, len(circuit.names), labels), kind="stable")
+    for column, train in zip(columns[: len(run.spiketrains)], run.spiketrains, strict=True):
+        times, _, _ = units.spike_train_times(train)
+        X[np.floor(times / bin_size).astype(int), column] = 1.0
+    return X, run.activity
+
+
+def simulate_freely(circuit, duration, *, level, bin_size, scheme, noise, n_recorded, stimulus=None, random_state=None):
+    """A run of whole populations with the time step of the fit, or of every neuron in steps of 0.2 ms or less.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    duration : Quantity, time
+    level : {"mesoscopic", "microscopic"}
+    bin_size : float, s
+    scheme, noise : str
+        Of the mesoscopic model.
+    n_recorded : tuple of int
+        Neurons per population whose spikes a microscopic run keeps.
+    stimulus, random_state
+        See `simulate_mesoscopic`.
+
+    Returns
+    -------
+    PopulationActivity
+    """
+    settings = dict(
+        duration=duration, bin_size=units.seconds(bin_size), stimulus=stimulus, random_state=random_state
+    )  # fmt: skip
+    if level == "mesoscopic":
+        return simulate_mesoscopic(circuit, scheme=scheme, noise=noise, **settings)
+    time_step = units.seconds(bin_size / np.ceil(bin_size / _TIME_STEP - 1e-6))
+    return simulate_microscopic(circuit, time_step=time_step, integration="exact", n_recorded=n_recorded, **settings)
