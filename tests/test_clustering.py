@@ -15,7 +15,8 @@ from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
 from neulvm_neo import PopulationClusterer, SpikeRecording, SpikeTrainBinner, clustering
-from neulvm_neo.clustering import SilentNeuronsWarning, cluster_counts, cluster_recording, van_rossum_distances
+from neulvm_neo.clustering import SilentNeuronsWarning, cluster_counts, cluster_recording
+from neulvm_neo.van_rossum import van_rossum_distances
 
 
 def neo_train(times, t_start=0.0, t_stop=20.0, **kw):

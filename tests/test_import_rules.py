@@ -19,6 +19,7 @@ _FLOOR = {
     "results": 1,
     "new_files": 0,
     "binning": 2,
+    "van_rossum": 2,
     "clustering": 3,
     "quality": 3,
     "trials": 3,
@@ -59,7 +60,7 @@ _FLOOR = {
 _DOORS = {
     "quantities": ("units", "io", "experiments", "cli"),
     "neo": ("units", "io", "experiments", "cli"),
-    "elephant": ("binning", "clustering", "spike_statistics", "experiments.peers"),
+    "elephant": ("binning", "van_rossum", "spike_statistics", "experiments.peers"),
     "sklearn": ("binning", "clustering", "callbacks", "estimator", "selection", "experiments"),
     "numba": ("kernels",),
     "pynwb": ("io",),
