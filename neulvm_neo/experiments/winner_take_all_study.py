@@ -12,6 +12,7 @@ import numpy as np
 import quantities as pq
 from sklearn.exceptions import ConvergenceWarning
 
+from ..agreement import RefractoryViolationWarning
 from ..estimator import NeuLVM
 from ..inference import tasks
 from ..inference.initialization import WIDTHS, smoothed_activity
@@ -145,6 +146,8 @@ def run(
         n_jobs = 2
     with warnings.catch_warnings():  # here, because threads share the filters
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status is in the record
+        # after 4 ms, in the course of the next bin, a simulated neuron may fire again: no news, and said in every fit
+        warnings.simplefilter("ignore", RefractoryViolationWarning)
         for index, records in run_tasks(jobs, n_jobs):
             _add(found, index, trials, records)
             found["models"] = _models(found)
