@@ -28,7 +28,6 @@ from .trials import are_several, stimuli_of, trials_of
 
 logger = logging.getLogger(__name__)
 
-_MORE_PARTICLES = 4  # times n_particles for results, as at the end of the fit
 _CORRELATION_WINDOW = 0.05  # s
 # levels from `fit` up to its caller: scikit-learn may wrap it
 _FROM_FIT = 2 + hasattr(CallbackSupportMixin, "set_callbacks")
@@ -726,6 +725,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             self.feature_names_in_ = np.array(state["feature_names"], dtype=object)
 
     def _recording(self, n_samples, stimulus, random_state):
+        """(spikes, activity), see `sample`, with a stimulus."""
         return simulate_recording(
             self.circuit_, n_samples, bin_size=self._bin_size, scheme=self.scheme, labels=self.labels_,
             n_recorded=self.result_.n_recorded, stimulus=stimulus, random_state=random_state,
@@ -745,7 +745,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         histories, seed = self.histories_, self.result_.state["seed"]
         options = dict(
             bin_size=bin_size, scheme=self.scheme, noise=self.noise_, method=method,
-            n_particles=_MORE_PARTICLES * self.n_particles,
+            n_particles=hidden_activity.MORE_PARTICLES * self.n_particles,
         )  # fmt: skip
 
         def one(counts, drive):  # without `self`, which would have to travel with every trial

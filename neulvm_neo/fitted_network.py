@@ -7,9 +7,9 @@ import numpy as np
 from . import units
 from .simulation import simulate_mesoscopic, simulate_microscopic
 
-# The spiking network that a scheme stands for: how its membranes are integrated, and the longest step (s).
-_NETWORK_OF = {"second-order": ("exact", 0.0002), "exponential": ("exact", np.inf), "euler": ("euler", np.inf)}
 _TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
+# The spiking network that a scheme stands for: how its membranes are integrated, and the longest step (s).
+_NETWORK_OF = {"second-order": ("exact", _TIME_STEP), "exponential": ("exact", np.inf), "euler": ("euler", np.inf)}
 
 
 def simulate_recording(circuit, n_samples, *, bin_size, scheme, labels, n_recorded, stimulus=None, random_state=None):
@@ -39,8 +39,8 @@ def simulate_recording(circuit, n_samples, *, bin_size, scheme, labels, n_record
     integration, longest_step = _NETWORK_OF[scheme]
     run = simulate_microscopic(
         circuit, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size), stimulus=stimulus,
-        time_step=units.seconds(bin_size / max(math.ceil(bin_size / longest_step - 1e-9), 1)),
-        integration=integration, n_recorded=n_recorded, random_state=random_state,
+        time_step=_part_of(bin_size, longest_step), integration=integration, n_recorded=n_recorded,
+        random_state=random_state,
     )  # fmt: skip
     X = np.zeros((n_samples, len(labels)))
     columns = np.argsort(np.where(labels < 0, len(circuit.names), labels), kind="stable")
@@ -75,5 +75,11 @@ def simulate_freely(circuit, duration, *, level, bin_size, scheme, noise, n_reco
     )  # fmt: skip
     if level == "mesoscopic":
         return simulate_mesoscopic(circuit, scheme=scheme, noise=noise, **settings)
-    time_step = units.seconds(bin_size / np.ceil(bin_size / _TIME_STEP - 1e-6))
-    return simulate_microscopic(circuit, time_step=time_step, integration="exact", n_recorded=n_recorded, **settings)
+    return simulate_microscopic(
+        circuit, time_step=_part_of(bin_size, _TIME_STEP), integration="exact", n_recorded=n_recorded, **settings
+    )
+
+
+def _part_of(bin_size, longest):
+    """The longest step that fits into a bin a whole number of times, but for rounding."""
+    return units.seconds(bin_size / max(math.ceil(bin_size / longest - 1e-6), 1))

@@ -13,7 +13,6 @@ from . import baum_viterbi, few, hidden_activity, initialization, monte_carlo, p
 log = logging.getLogger(__name__)
 
 METHODS = ("smc", *baum_viterbi.METHODS)
-FINALLY = 4  # times the particles of the search, for activity and likelihood of what was found
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ def fit(
     start=None,
     smoothing=None,
     verbose=0,
-    watch=None,
+    watch=lambda: None,
 ):
     """Fit the free values of a circuit to recorded spikes.
 
@@ -117,7 +116,7 @@ def fit(
         Converged when the objective has risen by less than this (nats) in an iteration at temperature 1 ("viterbi"), or
         in each of the last two rounds of the ascent ("smc").
     n_particles : int
-        Particles per filter in the E-step; the final likelihood uses `FINALLY` times as many.
+        Particles per filter in the E-step; the final likelihood uses `hidden_activity.MORE_PARTICLES` times as many.
     n_jobs : int, optional
         joblib jobs over starts, and over filters.
     start : Parameters, callable or None
@@ -148,7 +147,6 @@ def fit(
     activities, width = initialization.smoothed_activity(counts, labels, K, bin_size, smoothing)
     log.info("smoothed activity: Gaussian kernel of %g ms", 1e3 * width)
     stimuli = [None] * len(counts) if stimuli is None else stimuli
-    watch = watch or _nobody
     observations = tuple(
         Observation.from_counts(trial, labels, K, activity[0], stimulus)
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
@@ -258,7 +256,7 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
         state.observations,
         setting.histories,
         rng=rng,
-        n_particles=FINALLY * setting.n_particles,
+        n_particles=hidden_activity.MORE_PARTICLES * setting.n_particles,
         **settings,
     )
     pairs = zip(state.n, state.observations, strict=True)
@@ -284,7 +282,8 @@ def _inferred(setting, theta, noise, rng):
     parameters = setting.space.unpack(theta)
     inferred = hidden_activity.infer(
         parameters, setting.observations, setting.histories, bin_size=setting.bin_size, scheme=setting.scheme,
-        method="smc", noise=noise, n_particles=FINALLY * setting.n_particles, rng=rng, n_jobs=setting.n_jobs,
+        method="smc", noise=noise, n_particles=hidden_activity.MORE_PARTICLES * setting.n_particles, rng=rng,
+        n_jobs=setting.n_jobs,
     )  # fmt: skip
     return parameters, inferred, any(trial.collapsed for trial in inferred)
 
@@ -303,7 +302,3 @@ def _status(converged, interrupted, max_iter):
     if interrupted:
         return "interrupted"
     return "converged" if converged else f"stopped after max_iter={max_iter} iterations"
-
-
-def _nobody():
-    """Watches."""

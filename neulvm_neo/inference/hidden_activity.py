@@ -8,6 +8,8 @@ import numpy as np
 from . import baum_viterbi, particles
 from .tasks import run
 
+# Times the particles of a search, for activity and likelihood of what it has found.
+MORE_PARTICLES = 4
 LOST = "the particle filter loses track of the recording; do not trust activity and likelihood, raise n_particles"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import ascent, particles, starts
+from .hidden_activity import MORE_PARTICLES
 from .m_step import m_step
 from .tasks import Advance, run, run_one_by_one
 
@@ -228,7 +229,7 @@ def _best(setting, state, rng):
             bin_size=setting.bin_size,
             scheme=setting.scheme,
             rng=child,
-            n_particles=4 * setting.n_particles,
+            n_particles=MORE_PARTICLES * setting.n_particles,
         )
 
     children = rng.spawn(len(candidates))
