@@ -32,6 +32,7 @@ TAPE_BYTES = 64 * 2**20
 TAPE_TYPE = np.float32
 # Ages that can be tracked one by one; half a row, so that as many bins fit into a stretch.
 LONGEST_WINDOW = sweep.ROW // 2
+_LINE = 64  # bytes in a cache line
 _left_behind = threading.local()
 
 
@@ -471,12 +472,13 @@ def _arrays_of(name, *forms):
     """Uninitialised arrays (shape, dtype) in the memory that this thread's last call for `name` left behind.
 
     Fresh memory of some megabytes costs as much as the sweep: the system hands it out page by page, emptied. Arrays of
-    an earlier call are invalid.
+    an earlier call are invalid. Each begins a cache line, lest every vector lie across two.
     """
-    sizes = [-(-math.prod(shape) * np.dtype(kind).itemsize // 64) * 64 for shape, kind in forms]
+    sizes = [-(-math.prod(shape) * np.dtype(kind).itemsize // _LINE) * _LINE for shape, kind in forms]
     memory = getattr(_left_behind, name, None)
     if memory is None or memory.size < sum(sizes):
-        memory = np.empty(sum(sizes), dtype=np.uint8)
+        memory = np.empty(sum(sizes) + _LINE, dtype=np.uint8)
+        memory = memory[-memory.ctypes.data % _LINE :]
         setattr(_left_behind, name, memory)
     starts = np.cumsum([0, *sizes])
     return [
