@@ -18,7 +18,7 @@ from ..binning import bin_recording
 from ..circuit import Circuit
 from ..inference.particles import age_windows, particle_filter
 from ..kernels import floor
-from ..kernels.particles import CELL
+from ..kernels.cloud import CELL
 from ..likelihood import Observation, joint, sweep_of
 from ..parameters import Parameters, parameters_of
 from ..recording import SpikeRecording

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import discretization
+from ..kernels import cloud as clouds
 from ..kernels import mesoscopic, particles
 from ..likelihood import FLOOR_RATE
 from ..results import BAND_LEVEL
@@ -352,7 +353,7 @@ class Run:
         before, off = self.cloud, int(self.clock[particles.FIRST])
         self._make_room(n_particles)
         self.clock[particles.FIRST] = off
-        particles.copy_particles(before, ancestors, off, self.cloud)
+        clouds.copy_particles(before, ancestors, off, self.cloud)
         self.phases.append(ancestors)
 
     def draw_paths(self, n_paths):
@@ -397,13 +398,13 @@ def coefficients(step, windows, length):
         return np.ascontiguousarray(np.broadcast_to(value, (M, *shape)), dtype=float)
 
     c = np.ascontiguousarray(np.broadcast_to(mesoscopic.constants(step, windows), (M, K, mesoscopic.N_CONSTANTS)))
-    decay = np.zeros((M, K, length), dtype=particles.CELL)
+    decay = np.zeros((M, K, length), dtype=clouds.CELL)
     table = discretization.decay_table(step, windows)[0]
     decay[..., : table.shape[-1]] = table
     vectors = (step.u_rest, step.tau_m, step.leak, step.leak**step.release_fraction, step.synaptic_decay)
     matrices = (step.J, step.by_current, step.by_before, step.by_now, step.release_by_current,
                 step.release_by_before, step.release_by_now, step.feedback)  # fmt: skip
-    return particles.Coefficients(
+    return clouds.Coefficients(
         c.reshape(M * K, -1),
         decay.reshape(M * K, length),
         *(sets(value, K) for value in (*vectors, step.arrive_before, step.arrive_now)),
@@ -428,7 +429,7 @@ def _trial_of(observation, step, by_cohorts, first_weighted):
     member = labels[:, None] == np.arange(K)
     n_neurons = np.array(step.n_neurons, dtype=float)
     n_others = np.maximum(np.rint(n_neurons).astype(np.int64) - member.sum(axis=0), 0)
-    return particles.Trial(
+    return clouds.Trial(
         spiking,
         last_spike,
         labels,
@@ -448,8 +449,8 @@ def _trial_of(observation, step, by_cohorts, first_weighted):
 
 def _empty_cloud(n_particles, trial, length):
     rows = n_particles * len(trial.n_neurons)
-    cells = (np.zeros((rows, 2 * length), dtype=particles.CELL) for _ in range(4))
-    return particles.Cloud(
+    cells = (np.zeros((rows, 2 * length), dtype=clouds.CELL) for _ in range(4))
+    return clouds.Cloud(
         *cells,
         np.zeros((rows, 5)),
         np.zeros((rows, mesoscopic.N_RECORDS)),
