@@ -13,7 +13,7 @@ import pytest
 import neulvm_neo
 from neulvm_neo import cli
 
-_COMMANDS = ("demo", "simulate", "check", "cluster", "fit", "annotate", "inspect", "bench", "experiment")
+_COMMANDS = ("demo", "simulate", "check", "cluster", "fit", "evaluate", "annotate", "inspect", "bench", "experiment")
 _QUICK = ("--bin-size", "4ms", "--starts", "1", "--iterations", "1", "--particles", "20")
 
 

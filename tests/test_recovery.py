@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from neulvm_neo import PopulationClusterer, simulate_microscopic
 from neulvm_neo.experiments import recovery
-from neulvm_neo.experiments.baselines import constant_rates_log_likelihood
+from neulvm_neo.experiments.baselines import causal_poisson_log_likelihood, constant_rates_log_likelihood
 from neulvm_neo.experiments.circuits import winner_take_all
 
 
@@ -38,7 +38,7 @@ def test_causal_smoothing_predicts_slow_rates_better_than_constant_rates_and_ste
         rate = 20 * (1 + depth * np.sign(np.sin(2 * np.pi * t / 3)))
         counts = (rng.random((6000, 6)) < rate[:, None] * 0.004).astype(float)
         training, test = counts[:3000], counts[3000:]
-        gain = recovery.causal_poisson_log_likelihood(training, test, labels, 0.004) - constant_rates_log_likelihood(
+        gain = causal_poisson_log_likelihood(training, test, labels, 0.004) - constant_rates_log_likelihood(
             [test], [training]
         )
         assert (gain > 50) == better

@@ -176,7 +176,7 @@ def test_the_best_linear_transformation_explains_no_less_than_any_other():
 def test_a_rival_finds_two_states_that_are_plain_to_see(name, library, least, settings, two_states):
     python = os.environ.get(f"NEULVM_{library.upper()}_PYTHON")  # of an environment of its own
     if python is None and importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed; experiments/winner_take_all_rivals.py says how")
+        pytest.skip(f"{library} is not installed; experiments/rival_process.py says how")
     counts, activity = two_states
     answer = ask(
         name, counts, activity, LABELS, bin_size=0.004, seconds=20.0, seed=1,

@@ -7,11 +7,11 @@ import sys
 import warnings
 
 from .. import __version__
-from . import annotate, bench, check, cluster, demo, experiment, fit, inspect, report, simulate
+from . import annotate, bench, check, cluster, demo, evaluate, experiment, fit, inspect, report, simulate
 from .arguments import Parser
 
 # One line per subcommand: a module with `add(commands)`, which says what it takes, and `run(args)`, which does it.
-COMMANDS = (demo, simulate, check, cluster, fit, report, annotate, inspect, bench, experiment)
+COMMANDS = (demo, simulate, check, cluster, fit, evaluate, report, annotate, inspect, bench, experiment)
 
 _SUMMARY = """\
 From a recording of a few neurons to a spiking-network model of the circuit behind it.
@@ -22,6 +22,7 @@ commands:
   check       what is odd about a recording, and what a fit of it needs
   cluster     which unit of a recording belongs to which population
   fit         fit a circuit to a recording, write an annotated copy of the file
+  evaluate    how well a fit predicts later spikes of the recording, beside what one would use instead
   report      what a saved fit explains of a recording, and what it does not
   annotate    write a saved fit into a copy of the file it was made from
   inspect     what an archive would say about an annotated file, and only about what is ours

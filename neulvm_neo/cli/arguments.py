@@ -59,6 +59,17 @@ def positive(text):
     return int(text)
 
 
+def share(text):
+    """A number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1, such as 0.2")
+    return value
+
+
 def name_and_path(text):
     """A pair NAME=PATH."""
     name, equals, path = text.partition("=")

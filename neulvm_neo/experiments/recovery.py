@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import quantities as pq
-from scipy.optimize import minimize
 
 from ..binning import bin_recording
 from ..estimator import NeuLVM
@@ -18,7 +17,7 @@ from ..likelihood import Observation
 from ..parameters import ParameterSpace, parameters_of
 from ..recording import SpikeRecording
 from ..simulation import simulate_mesoscopic, simulate_microscopic
-from .baselines import constant_rates_log_likelihood
+from .baselines import causal_poisson_log_likelihood, constant_rates_log_likelihood
 from .circuits import winner_take_all
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ BIN_SIZE = 4 * pq.ms  # as in the paper
 STATE_WINDOW, STATE_DIFFERENCE = 0.1, 5.0
 SESSION, TRIAL = 500.0, 10.0  # s, of the study
 HISTORY_WIDTH, N_HISTORIES = 0.04, 256  # s; of the activities that held-out data may start from
-TIME_CONSTANTS = (0.02, 0.05, 0.1, 0.2, 0.4)  # s, tried for the causal smoothing
 
 
 def winners(activity, bin_size):
@@ -94,37 +92,6 @@ def is_bistable(circuit, *, scheme, bin_size=BIN_SIZE, rates=(19.0, 6.0, 25.0), 
     leads = np.concatenate(leads)
     shares = min(np.mean(leads == 1), np.mean(leads == -1))
     return bool(shares >= 0.1 and np.count_nonzero(leads) * STATE_WINDOW / n_leads >= 0.5)
-
-
-def causal_poisson_log_likelihood(training, test, labels, bin_size):
-    """log p of `test` under Poisson neurons with rate a + b times the smoothed past spikes of their population.
-
-    A smoothed-rate model that is a density (it predicts every bin from the bins before); a, b per population and the
-    time constant are those with the highest likelihood on `training`.
-
-    Parameters
-    ----------
-    training, test : numpy.ndarray, shape (n_bins, n_neurons)
-    labels : numpy.ndarray of int
-    bin_size : float, s
-
-    Returns
-    -------
-    float, nats
-    """
-    labels = np.asarray(labels)
-    total = 0.0
-    for k in np.unique(labels):
-        fits = []
-        for tau in TIME_CONSTANTS:
-            past, pooled = _smoothed_past(training[:, labels == k], tau, bin_size)
-            cost = _poisson_cost(past, pooled, np.sum(labels == k), bin_size)
-            fit = minimize(cost, [pooled.mean() / (np.sum(labels == k) * bin_size) / 2, 0.5], method="Nelder-Mead")
-            fits.append((fit.fun, tau, fit.x))
-        _, tau, x = min(fits, key=lambda f: f[0])
-        past, pooled = _smoothed_past(test[:, labels == k], tau, bin_size)
-        total -= _poisson_cost(past, pooled, np.sum(labels == k), bin_size)(x)
-    return float(total)
 
 
 def recover(
@@ -416,27 +383,3 @@ def _compare(fit, session, training, held_out, score_seed, scheme):
         },
         "undetermined": [] if found is None else list(found.undetermined),
     }
-
-
-def _smoothed_past(counts, tau, bin_size):
-    pooled = counts.sum(axis=1)
-    keep = np.exp(-bin_size / tau)
-    past = np.empty(len(pooled))
-    level = pooled.mean()
-    for t, n in enumerate(pooled):
-        past[t] = level
-        level = keep * level + (1 - keep) * n
-    return past / (counts.shape[1] * bin_size), pooled
-
-
-def _poisson_cost(past, pooled, n_neurons, bin_size):
-    """-log p, where more than one spike per neuron and bin does not occur.
-
-    Each neuron fires with probability 1 - exp(-rate Δt).
-    """
-
-    def cost(x):
-        hazard = np.maximum(x[0] + x[1] * past, 0.05) * bin_size
-        return -float(np.sum(pooled * np.log(-np.expm1(-hazard)) - (n_neurons - pooled) * hazard))
-
-    return cost

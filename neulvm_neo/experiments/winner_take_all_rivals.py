@@ -1,25 +1,14 @@
 """What one would use instead of neuLVM on the winner-take-all network: the models, and how they are asked.
 
-Every rival is fitted by its own library (a script in `peers`), in a process of its own and in an environment that need
-not be ours. What installs them::
-
-    python -m venv rivals && rivals/bin/pip install dynamax nemos          # PLDS, Poisson HMM, GLM
-    python -m venv rivals-ssm                                              # SLDS: its git repository, older libraries
-    rivals-ssm/bin/pip install "numpy==1.26.*" "cython>=3" scipy matplotlib scikit-learn tqdm seaborn numba autograd \
-        setuptools wheel
-    git clone https://github.com/lindermanlab/ssm && rivals-ssm/bin/pip install --no-build-isolation ./ssm
-
-and then ``--peer-python dynamax=rivals/bin/python``, ``nemos=…`` and ``ssm=rivals-ssm/bin/python``. GPFA comes with
-Elephant, which is installed with this package.
+Every rival is fitted by its own library; `rival_process` says what installs them.
 """
 
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from . import processes
+from .rival_process import NoAnswerError as NoAnswerError
+from .rival_process import answer
 
 
 class Rival(NamedTuple):
@@ -86,14 +75,6 @@ class Answer(NamedTuple):
     details: dict
 
 
-class NoAnswerError(Exception):
-    """Why a rival has found nothing; `missing` where it is not installed."""
-
-    def __init__(self, words, missing):
-        super().__init__(words)
-        self.missing = missing
-
-
 def ask(name, counts, activity, labels, *, bin_size, seconds, seed, python=None, settings=None):
     """Fit a rival to one trial and let it run freely.
 
@@ -129,11 +110,7 @@ def ask(name, counts, activity, labels, *, bin_size, seconds, seed, python=None,
         "script": rival.script, "counts": np.asarray(counts, dtype=int).tolist(), "bin_size": bin_size,
         "seconds": seconds, "seed": int(seed), **(rival.settings if settings is None else settings),
     }  # fmt: skip
-    script = Path(__file__).parent / "peers" / "rival.py"
-    outcome = processes.start([python or sys.executable, "-W", "ignore", str(script)], problem)
-    if outcome.trouble:
-        raise NoAnswerError(outcome.trouble, outcome.missing)
-    found = dict(outcome.result)
+    found = answer(problem, python)
     latents, simulated = found.pop("latents", None), np.array(found.pop("simulated"))
     simulated = np.stack([simulated[:, labels == k].mean(axis=1) for k in range(2)], axis=1)
     width = found.pop("bin_size")

@@ -100,7 +100,7 @@ def run(
     say, checkpoint, run_tasks : callable
         See `registry.Experiment`.
     peer_pythons : dict of str, optional
-        Interpreters by library of the rivals (`winner_take_all_rivals`).
+        Interpreters by library of the rivals (`rival_process`).
     size : Size, optional
         In place of `FULL` or `QUICK`.
     models : sequence of str, optional

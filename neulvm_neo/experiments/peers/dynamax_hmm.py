@@ -8,6 +8,7 @@ import functools
 import math
 
 LIBRARY = "dynamax"
+WIDTHS = (0.0, 0.02, 0.05)  # s, of bins, tried for predictions
 
 
 def libraries():
@@ -25,8 +26,7 @@ def fit(modules, counts, bin_size, seconds, seed, merge=5, n_states=(2, 3), n_st
     import numpy as np
 
     jax, hidden_markov_model = modules
-    y = np.asarray(counts, dtype=float)
-    y = y[: len(y) // merge * merge].reshape(-1, merge, y.shape[1]).sum(axis=1)
+    y = _merged(np, counts, merge)
     rng = np.random.default_rng(seed)
     found = []
     for K in n_states:
@@ -47,6 +47,63 @@ def fit(modules, counts, bin_size, seconds, seed, merge=5, n_states=(2, 3), n_st
         "log_likelihood": float(posterior.marginal_loglik),
         "n_states": K,
     }
+
+
+def predict(
+    modules,
+    training,
+    test,
+    constant,
+    bin_size,
+    seed,
+    widths=(0.0, 0.02, 0.05),
+    n_states=(2, 3, 4, 6),
+    n_starts=3,
+    n_iter=50,
+):
+    """Gains over the expected counts `constant` in every bin of `test`, given the bins before.
+
+    Width of the bins (s; at least that of the data) and number of states are those that predict the last fifth of the
+    training data best.
+    """
+    import importlib.metadata
+
+    import numpy as np
+
+    jax, hidden_markov_model = modules
+    rng = np.random.default_rng(seed)
+    found = []
+    for merge in sorted({max(1, round(width / bin_size)) for width in widths}):
+        y = _merged(np, training, merge)
+        split = len(y) * 4 // 5
+        for K in n_states:
+            model = hidden_markov_model.PoissonHMM(K, y.shape[1])
+            p = _em(jax, np, model, y[:split], K, rng, n_starts, n_iter)
+            found.append((_gains(jax, np, model, p, y[split:], constant, merge).sum(), merge, K))
+    _, merge, K = max(found)
+    model = hidden_markov_model.PoissonHMM(K, len(constant))
+    p = _em(jax, np, model, _merged(np, training, merge), K, rng, n_starts, n_iter)
+    return {
+        "version": f"dynamax {importlib.metadata.version('dynamax')}",
+        "gain": _gains(jax, np, model, p, _merged(np, test, merge), constant, merge),
+        "bin_size": merge * bin_size,
+        "settings": {"states": K, "bin_size": merge * bin_size},
+    }
+
+
+def _merged(np, counts, merge):
+    """Spikes in bins that are so many times as wide."""
+    y = np.asarray(counts, dtype=float)
+    return y[: len(y) // merge * merge].reshape(-1, merge, y.shape[1]).sum(axis=1)
+
+
+def _gains(jax, np, model, p, y, constant, merge):
+    """How much more likely every bin is, given those before, than at constant rates, in nats."""
+    rates, constant = np.asarray(p.emissions.rates), merge * np.asarray(constant)
+    predicted = np.asarray(jax.jit(model.filter)(p, y).predicted_probs)
+    of_state = y @ np.log(rates / constant).T - (rates - constant).sum(axis=1)
+    highest = of_state.max(axis=1)
+    return highest + np.log(np.sum(predicted * np.exp(of_state - highest[:, None]), axis=1))
 
 
 def _em(jax, np, model, y, K, rng, n_starts, n_iter):

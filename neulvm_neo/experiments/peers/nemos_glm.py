@@ -27,28 +27,8 @@ def fit(modules, counts, bin_size, seconds, seed, strengths=STRENGTHS, n_iter=50
     jax.config.update("jax_enable_x64", True)
     y = np.asarray(counts, dtype=float)
     n_neurons, width = y.shape[1], round(WINDOW / bin_size)
-    basis = nemos.basis.RaisedCosineLogConv(N_BASIS, window_size=width)
-    X = np.asarray(basis.compute_features(y))
-    X, target = X[width:], y[width:]
-
-    def fitted(rows, strength):
-        model = nemos.glm.PopulationGLM(
-            observation_model="Poisson", inverse_link_function=jax.numpy.exp, regularizer="Ridge",
-            regularizer_strength=strength, solver_name="LBFGS", solver_kwargs={"maxiter": n_iter},
-        )  # fmt: skip
-        return model.fit(X[rows], target[rows])
-
-    split = len(X) * 4 // 5
-    test = slice(split, None)
-
-    def gain(strength):
-        rate = np.maximum(np.asarray(fitted(slice(0, split), strength).predict(X[test])), 1e-9)
-        constant = np.maximum(target[:split].mean(axis=0), 1e-9)
-        return float(np.sum(target[test] * np.log(rate / constant) - rate + constant))
-
-    gains = {strength: gain(strength) for strength in strengths} if len(strengths) > 1 else {strengths[0]: None}
-    best = max(gains, key=gains.get)
-    model = fitted(slice(None), best)
+    basis = _basis(nemos, width)
+    model, best, gains = _chosen(jax, nemos, np, *_features(np, basis, y, width), strengths, n_iter)
     coupling = np.asarray(model.coef_).reshape(n_neurons, N_BASIS, n_neurons).transpose(2, 0, 1)
     n_bins = round(seconds / bin_size)
     _, simulated = nemos.simulation.simulate_recurrent(
@@ -63,3 +43,63 @@ def fit(modules, counts, bin_size, seconds, seed, strengths=STRENGTHS, n_iter=50
         "held_out_gain": gains[best],  # nats over constant rates, in the last fifth
         "strength": best,
     }
+
+
+def predict(modules, training, test, constant, bin_size, seed, strengths=STRENGTHS, n_iter=500):
+    """Gains over the expected counts `constant` in the bins of `test`; in those of its first 400 ms 0."""
+    import importlib.metadata
+
+    import numpy as np
+
+    jax, nemos = modules
+    jax.config.update("jax_enable_x64", True)
+    y, unseen = np.asarray(training, dtype=float), np.asarray(test, dtype=float)
+    width = round(WINDOW / bin_size)
+    basis = _basis(nemos, width)
+    model, best, _ = _chosen(jax, nemos, np, *_features(np, basis, y, width), strengths, n_iter)
+    gain = np.zeros(len(unseen))
+    X, target = _features(np, basis, unseen, width)
+    gain[width:] = _gains(np, model, X, target, np.asarray(constant))
+    return {
+        "version": f"nemos {importlib.metadata.version('nemos')}",
+        "gain": gain,
+        "bin_size": bin_size,
+        "settings": {"ridge": best, "past": WINDOW, "basis_functions": N_BASIS},
+    }
+
+
+def _basis(nemos, width):
+    return nemos.basis.RaisedCosineLogConv(N_BASIS, window_size=width)
+
+
+def _features(np, basis, y, width):
+    """Past spikes on the basis, and the spikes that they are to explain, from the bin on that has a whole past."""
+    return np.asarray(basis.compute_features(y))[width:], y[width:]
+
+
+def _fitted(jax, nemos, X, target, strength, n_iter):
+    model = nemos.glm.PopulationGLM(
+        observation_model="Poisson", inverse_link_function=jax.numpy.exp, regularizer="Ridge",
+        regularizer_strength=strength, solver_name="LBFGS", solver_kwargs={"maxiter": n_iter},
+    )  # fmt: skip
+    return model.fit(X, target)
+
+
+def _gains(np, model, X, target, constant):
+    """How much more likely every bin is than at constant rates, in nats."""
+    rate = np.maximum(np.asarray(model.predict(X)), 1e-9)
+    return np.sum(target * np.log(rate / constant) - rate + constant, axis=1)
+
+
+def _chosen(jax, nemos, np, X, target, strengths, n_iter):
+    """The fit with the best strength, that strength, and what each strength gains in the last fifth."""
+    split = len(X) * 4 // 5
+    constant = np.maximum(target[:split].mean(axis=0), 1e-9)
+
+    def gain(strength):
+        model = _fitted(jax, nemos, X[:split], target[:split], strength, n_iter)
+        return float(_gains(np, model, X[split:], target[split:], constant).sum())
+
+    gains = {strength: gain(strength) for strength in strengths} if len(strengths) > 1 else {strengths[0]: None}
+    best = max(gains, key=gains.get)
+    return _fitted(jax, nemos, X, target, best, n_iter), best, gains

@@ -1,4 +1,4 @@
-"""A rival latent-variable model fitted to one trial, for `neulvm experiment winner-take-all`.
+"""A rival model fitted to one recording, for `neulvm experiment winner-take-all` and `neulvm evaluate`.
 
 Stands alone with the scripts beside it and runs in any environment with their libraries::
 
@@ -9,6 +9,11 @@ per bin and neuron), ``bin_size`` in s, ``seconds`` of free simulation, ``seed``
 ``version``; ``latents``, per bin of the model, inferred from the trial (a GLM has none); ``simulated``, in a free
 simulation the rates (Hz) that recorded neurons have, per bin and neuron; ``bin_size`` of both in s; and what else `fit`
 tells.
+
+With a ``task`` another function of the module is called: ``predict`` takes ``training`` and ``test`` in place of
+``counts`` and ``seconds``, and ``constant``, expected spikes per bin and neuron. It returns ``gain``, per bin of the
+model the log-likelihood (nats) of `test` given the bins before, beyond that of Poisson neurons with constant rates;
+``bin_size``; and ``settings``, those that it has chosen.
 """
 
 import importlib
@@ -26,12 +31,13 @@ def main():
     os.environ.setdefault("JAX_TRACEBACK_FILTERING", "off")  # or the last line of a complaint is not the complaint
     began = time.perf_counter()
     module = importlib.import_module(problem.pop("script"))
+    task = getattr(module, problem.pop("task", "fit"))
     try:
         libraries = module.libraries()
     except Exception as error:  # not only ImportError: shared libraries that do not fit fail in their own ways
         answer = {"skipped": f"{module.LIBRARY} cannot be imported: {type(error).__name__}: {error}"}
     else:
-        answer = module.fit(libraries, **problem) | {"seconds": time.perf_counter() - began}
+        answer = task(libraries, **problem) | {"seconds": time.perf_counter() - began}
     with result:
         json.dump(_plain(answer), result)
 
