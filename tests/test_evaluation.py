@@ -109,6 +109,18 @@ def test_rivals_that_cannot_answer_are_named_and_others_are_told(stretches, monk
     assert "Poisson HMM" in labels and "neuLVM" in labels
 
 
+def test_an_interruption_ends_the_rivals_and_keeps_the_rest(stretches, monkeypatch):
+    model, training, held_out = stretches
+
+    def interrupted(problem, python):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "answer", interrupted)
+    found = evaluation.evaluate(model, training, held_out)
+    assert found["failures"] == ["Poisson HMM: interrupted", "GLM, own and others' past spikes: interrupted"]
+    assert set(found["bits_per_spike"]) == {"neulvm", "population_rates", "smoothed_rates"}
+
+
 @pytest.mark.parametrize("library, script, width", [("dynamax", "dynamax_hmm", 0.02), ("nemos", "nemos_glm", 0.02)])
 def test_rivals_predict_a_neuron_that_switches_its_rate(library, script, width):
     pytest.importorskip(library)

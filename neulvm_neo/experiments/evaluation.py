@@ -71,6 +71,10 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
     ------
     ValueError
         If a stretch has several trials, is too short, or holds no spikes to predict.
+
+    Notes
+    -----
+    Ctrl-C ends the rivals; what is known by then is returned, and who was interrupted is among the failures.
     """
     say = say or (lambda line: None)
     peer_pythons = peer_pythons or {}
@@ -92,8 +96,9 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
         "smoothed_rates": (causal_poisson(seen.counts, unseen.counts, labels, bin_size) - reference, bin_size),
     }
     settings, versions, failures = {}, {}, []
-    for name in rivals:
-        rival = RIVALS[name]
+    waiting = list(rivals)
+    while waiting:
+        rival = RIVALS[name := waiting.pop(0)]
         say(f"{rival.title} ({rival.library})")
         problem = {
             "script": rival.script, "task": "predict", "training": seen.counts.astype(int).tolist(),
@@ -105,6 +110,9 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
         except NoAnswerError as error:
             failures.append(f"{rival.title}: {'not installed: ' if error.missing else ''}{error}")
             continue
+        except KeyboardInterrupt:  # rivals take long; what is known of the others is not lost
+            failures += [f"{RIVALS[left].title}: interrupted" for left in (name, *waiting)]
+            break
         gains[name] = (np.array(found["gain"]), found["bin_size"])
         settings[name], versions[name] = found["settings"], found["version"]
     edges = np.linspace(BURN_IN, unseen.duration, PIECES + 1)
