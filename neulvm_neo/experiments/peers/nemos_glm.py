@@ -53,13 +53,16 @@ def predict(modules, training, test, constant, bin_size, seed, strengths=STRENGT
 
     jax, nemos = modules
     jax.config.update("jax_enable_x64", True)
-    y, unseen = np.asarray(training, dtype=float), np.asarray(test, dtype=float)
     width = round(WINDOW / bin_size)
+    y, unseen, constant = np.asarray(training, dtype=float), np.asarray(test, dtype=float), np.asarray(constant)
+    # neurons silent in what the first fits see, of which there would be none, keep their constant rate
+    known = y[width : width + (len(y) - width) * 4 // 5].any(axis=0)
+    y, unseen, constant = y[:, known], unseen[:, known], constant[known]
     basis = _basis(nemos, width)
     model, best, _ = _chosen(jax, nemos, np, *_features(np, basis, y, width), strengths, n_iter)
     gain = np.zeros(len(unseen))
     X, target = _features(np, basis, unseen, width)
-    gain[width:] = _gains(np, model, X, target, np.asarray(constant))
+    gain[width:] = _gains(np, model, X, target, constant)
     return {
         "version": f"nemos {importlib.metadata.version('nemos')}",
         "gain": gain,
