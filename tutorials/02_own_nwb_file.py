@@ -107,3 +107,9 @@ with pynwb.NWBHDF5IO("annotated.nwb", "r") as io:
     print(nwb.processing["ecephys"]["Populations"].to_dataframe().T)
     assert list(nwb.units["neulvm_population"][:]) == areas
     assert np.all(np.isfinite(series.data[:]))
+
+# %% [markdown]
+# ## Before you build on it
+#
+# `neulvm report` says what a fit explains and what it does not, `neulvm evaluate` how well it predicts later spikes
+# beside simpler models. Neither is kind: units of a population that are not alike, and too few iterations, show at once.

@@ -45,19 +45,19 @@ def run(args):
     print(f"fitted: {begin:g} to {split:g} s; held out: {split:g} to {end:g} s")
     training, held_out = (io.read_nwb(args.input, window=part) for part in ((begin, split), (split, end)))
     began, about = time.monotonic(), processes.machine()
-    model, labels, _ = fitted(args, training, SpikeRecording.from_neo(training))
-    print(f"{model.result_.status}; {time.monotonic() - began:.0f} s", flush=True)
+    model, fit, labels = fitted(args, training, SpikeRecording.from_neo(training))
+    print(f"{fit.status}; {time.monotonic() - began:.0f} s", flush=True)
     found = evaluation.evaluate(
         model, training, held_out, rivals=rivals, peer_pythons=pythons, seed=args.seed,
         say=lambda line: print(line, flush=True),
     )  # fmt: skip
-    names = model.result_.circuit.names
+    names = fit.circuit.names
     result = registry.plain(
         {
             "name": "evaluation", "file": os.path.basename(args.input), "command": _command(args), "seed": args.seed,
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "training": [begin, split],
             "held_out": [split, end], "populations": {name: labels.count(k) for k, name in enumerate(names)},
-            "left_out": labels.count(-1), "status": model.result_.status, "settings_of_the_fit": _settings(model),
+            "left_out": labels.count(-1), "status": fit.status, "settings_of_the_fit": _settings(model),
             **found, "versions": about.pop("versions") | found["versions"], "machine": about,
             "seconds": round(time.monotonic() - began, 1),
         }
@@ -71,7 +71,7 @@ def run(args):
         with open(paths[0], "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1, allow_nan=False)
         figures.save(evaluation.figure(result), paths[1])
-        io.save_fit(files[2], model.result_, overwrite=args.overwrite)
+        io.save_fit(files[2], fit, overwrite=args.overwrite)
     print()
     for line in evaluation.summary(result):
         print(line)
@@ -96,6 +96,11 @@ def _files(args):
     """What will be written, after checking that it can be: before any work."""
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise NotADirectoryError(f"--out {args.out}: a file, not a folder; choose another name.")
+    above = os.path.abspath(args.out)
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    if not os.access(above, os.W_OK):
+        raise PermissionError(f"--out {args.out}: {above} may not be written to; choose another place.")
     files = [os.path.join(args.out, name) for name in ("result.json", "evaluation.png", "fit.npz")]
     for path in files:
         if os.path.lexists(path) and not args.overwrite:

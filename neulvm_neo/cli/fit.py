@@ -37,9 +37,8 @@ def run(args):
     recording = SpikeRecording.from_neo(block)
     print(f"{args.input}: {units_of(recording)}")
     began = time.monotonic()
-    model, labels, distances = fitted(args, block, recording)
+    model, result, labels = fitted(args, block, recording)
     bin_size = model.bin_size_
-    result = model.result_ if distances is None else model.result_.with_distances(distances)
     io.annotate_nwb(args.input, args.out, result, overwrite=args.overwrite)
 
     kept = [i for i, k in enumerate(labels) if k >= 0]

@@ -31,10 +31,10 @@ def fitted(args, block, recording):
     Returns
     -------
     model : NeuLVM
+    result : FitResult
+        Of the model, with the distances between the units where they were clustered.
     labels : list of int
         Index into the circuit's names for every unit, -1 if left out.
-    distances : numpy.ndarray or None
-        Of the units to the populations, where they were clustered.
     """
     from ..estimator import NeuLVM
     from ..experiments import preparation
@@ -56,7 +56,7 @@ def fitted(args, block, recording):
         circuit, labels=labels, bin_size=bin_size, **effort._asdict(), random_state=args.seed, n_jobs=args.jobs,
         verbose=progress(),
     ).fit(block)  # fmt: skip
-    return model, labels, distances
+    return model, model.result_ if distances is None else model.result_.with_distances(distances), labels
 
 
 def _populations(args, block, recording, bin_size):
