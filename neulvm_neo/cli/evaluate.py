@@ -42,6 +42,7 @@ def run(args):
     print(f"{args.input}: {units_of(recording)}")
     begin, end = float(recording.t_start[0]), float(recording.t_stop[-1])
     split = end - args.held_out * (end - begin)
+    evaluation.check_duration(end - split)
     print(f"fitted: {begin:g} to {split:g} s; held out: {split:g} to {end:g} s")
     training, held_out = (io.read_nwb(args.input, window=part) for part in ((begin, split), (split, end)))
     began, about = time.monotonic(), processes.machine()

@@ -34,6 +34,7 @@ RIVALS = {
     "hmm": Rival("Poisson HMM", "dynamax", "dynamax_hmm"),
     "glm": Rival("GLM, own and others' past spikes", "nemos", "nemos_glm"),
 }
+INSTALLED_BY = "pip install -e '.[rivals]', or --peer-python"
 TITLES = {
     "neulvm": "neuLVM",
     "population_rates": "one constant rate per population",
@@ -80,11 +81,7 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
     peer_pythons = peer_pythons or {}
     bin_size, labels = bin_size_in_seconds(model.bin_size_), model.labels_[model.labels_ >= 0]
     seen, unseen = _Stretch.of(training, "training", model), _Stretch.of(held_out, "held_out", model)
-    if unseen.duration < 2 * BURN_IN:
-        raise ValueError(
-            f"held_out lasts {unseen.duration:g} s; expected at least {2 * BURN_IN:g} s (the first {BURN_IN:g} s are "
-            "not counted). Hold out a larger share, or a longer window."
-        )
+    check_duration(unseen.duration)
     if not unseen.counts[round(BURN_IN / bin_size) :].any():
         raise ValueError("held_out holds no spikes of the units that were fitted; choose another window.")
     constant = np.clip(seen.counts.sum(axis=0), 0.5, len(seen.counts) - 0.5) / len(seen.counts)
@@ -108,7 +105,8 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
         try:
             found = answer(problem, peer_pythons.get(rival.library, sys.executable))
         except NoAnswerError as error:
-            failures.append(f"{rival.title}: {'not installed: ' if error.missing else ''}{error}")
+            remedy = f"not installed ({INSTALLED_BY}): " if error.missing else ""
+            failures.append(f"{rival.title}: {remedy}{error}")
             continue
         except KeyboardInterrupt:  # rivals take long; what is known of the others is not lost
             failures += [f"{RIVALS[left].title}: interrupted" for left in (name, *waiting)]
@@ -129,6 +127,15 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
         "versions": versions,
         "failures": failures,
     }
+
+
+def check_duration(seconds):
+    """Refuse a held-out stretch that is too short, with a ValueError: before a fit is made for it."""
+    if seconds < 2 * BURN_IN - 1e-6:
+        raise ValueError(
+            f"held_out lasts {seconds:g} s; expected at least {2 * BURN_IN:g} s (the first {BURN_IN:g} s are not "
+            "counted). Hold out a larger share, or a longer window."
+        )
 
 
 def summary(result):
