@@ -27,12 +27,34 @@ def constant_rates_log_likelihood(counts, training=None, labels=None):
     -2.0
     """
     spikes, bins = _spikes_and_bins(counts)
-    seen, seen_bins = _spikes_and_bins(counts if training is None else training)
+    p = spike_probabilities(counts if training is None else training, labels, least=0.0 if training is None else 0.5)
+    return float(np.sum(xlogy(spikes, p) + xlogy(bins - spikes, 1.0 - p)))
+
+
+def spike_probabilities(counts, labels=None, least=0.5):
+    """Share of bins with a spike of every neuron, or of all neurons of its population.
+
+    Parameters
+    ----------
+    counts, labels
+        See `constant_rates_log_likelihood`.
+    least : float
+        As if every neuron had fired in at least so many bins, and been silent in as many.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_neurons,)
+
+    Examples
+    --------
+    >>> spike_probabilities([np.array([[1, 0], [0, 0]])]).tolist()
+    [0.5, 0.25]
+    """
+    seen, bins = _spikes_and_bins(counts)
     if labels is not None:
         labels = np.asarray(labels)
         seen = np.array([seen[labels == label].mean() for label in labels])
-    p = (seen if training is None else np.clip(seen, 0.5, seen_bins - 0.5)) / seen_bins
-    return float(np.sum(xlogy(spikes, p) + xlogy(bins - spikes, 1.0 - p)))
+    return np.clip(seen, least, bins - least) / bins
 
 
 def bits_per_spike(log_likelihood, counts, training=None, labels=None):

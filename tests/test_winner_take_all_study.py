@@ -10,7 +10,8 @@ import pytest
 from neulvm_neo.experiments import winner_take_all_study as study
 from neulvm_neo.experiments.recovery import simulate_session
 from neulvm_neo.experiments.registry import experiment, plain
-from neulvm_neo.experiments.winner_take_all_rivals import RIVALS, Answer, NoAnswerError, ask, best_linear
+from neulvm_neo.experiments.rival_process import NoAnswerError
+from neulvm_neo.experiments.winner_take_all_rivals import RIVALS, Answer, ask, best_linear
 
 TINY = study.Size(
     session=4.0, trial=1.0, n_trials=2, n_init=1, n_truth=2, settings={"max_iter": 1, "n_particles": 10},

@@ -5,7 +5,6 @@ is how much more likely it makes the spikes than one constant rate for every uni
 the same bins. Hidden activity, states, and the past of a unit's own spikes may all help.
 """
 
-import sys
 import warnings
 from typing import NamedTuple
 
@@ -13,27 +12,16 @@ import numpy as np
 from scipy.special import xlogy
 
 from ..binning import bin_recording, bin_size_in_seconds
+from ..constant_rates import spike_probabilities
 from ..recording import SpikeRecording
 from .baselines import causal_poisson
 from .rival_process import NoAnswerError, answer
+from .winner_take_all_rivals import RIVALS as _RIVALS
 
 # The first held-out spikes count for nobody: until then models know too little of the past (`nemos_glm.WINDOW`).
 BURN_IN = 0.5  # s
 PIECES = 20  # of the held-out time, whose differences make the standard error
-
-
-class Rival(NamedTuple):
-    """A model, the library that fits it, and the script in `peers`."""
-
-    title: str
-    library: str
-    script: str
-
-
-RIVALS = {
-    "hmm": Rival("Poisson HMM", "dynamax", "dynamax_hmm"),
-    "glm": Rival("GLM, own and others' past spikes", "nemos", "nemos_glm"),
-}
+RIVALS = {name: _RIVALS[name] for name in ("hmm", "glm")}  # those that can say how likely the next spikes are
 INSTALLED_BY = "pip install -e '.[rivals]', or --peer-python"
 TITLES = {
     "neulvm": "neuLVM",
@@ -84,12 +72,11 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
     check_duration(unseen.duration)
     if not unseen.counts[round(BURN_IN / bin_size) :].any():
         raise ValueError("held_out holds no spikes of the units that were fitted; choose another window.")
-    constant = np.clip(seen.counts.sum(axis=0), 0.5, len(seen.counts) - 0.5) / len(seen.counts)
+    constant, by_population = (spike_probabilities([seen.counts], of) for of in (None, labels))
     reference = _log_likelihood(unseen.counts, constant)
-    by_population = np.array([constant[labels == k].mean() for k in range(labels.max() + 1)])
     gains = {
-        "neulvm": (np.concatenate(np.atleast_2d(model.score_samples(held_out))) - reference, bin_size),
-        "population_rates": (_log_likelihood(unseen.counts, by_population[labels]) - reference, bin_size),
+        "neulvm": (np.ravel(model.score_samples(held_out)) - reference, bin_size),
+        "population_rates": (_log_likelihood(unseen.counts, by_population) - reference, bin_size),
         "smoothed_rates": (causal_poisson(seen.counts, unseen.counts, labels, bin_size) - reference, bin_size),
     }
     settings, versions, failures = {}, {}, []
@@ -103,7 +90,7 @@ def evaluate(model, training, held_out, *, rivals=tuple(RIVALS), peer_pythons=No
             "seed": int(seed),
         }  # fmt: skip
         try:
-            found = answer(problem, peer_pythons.get(rival.library, sys.executable))
+            found = answer(problem, peer_pythons.get(rival.library))
         except NoAnswerError as error:
             remedy = f"not installed ({INSTALLED_BY}): " if error.missing else ""
             failures.append(f"{rival.title}: {remedy}{error}")

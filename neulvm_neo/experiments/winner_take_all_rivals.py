@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .rival_process import NoAnswerError as NoAnswerError
 from .rival_process import answer
 
 

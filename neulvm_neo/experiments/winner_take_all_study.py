@@ -21,8 +21,9 @@ from ..simulation import simulate_mesoscopic, simulate_microscopic
 from .circuits import winner_take_all
 from .recovery import BIN_SIZE, SESSION, TRIAL, count_switches, simulate_session, winners
 from .registry import Experiment
+from .rival_process import NoAnswerError
 from .winner_take_all_report import figure, summary
-from .winner_take_all_rivals import LIBRARIES, RIVALS, NoAnswerError, ask, best_linear
+from .winner_take_all_rivals import LIBRARIES, RIVALS, ask, best_linear
 
 FREE = 100.0  # s of every free simulation
 PAPER_SMOOTHING = 400 * pq.ms  # of the spikes from which the published algorithm starts

@@ -13,7 +13,7 @@ from .binomial import draw_binomial
 from .cloud import N_SOURCES, complete, copy_particles, expect, slide, weigh
 from .mesoscopic import _FAST, BLOCK, N_POTENTIALS, N_ROWS
 
-# entries of `clock`: first column of the cohorts' window, swaps of the two clouds so far, bins resampled so far
+# entries of `clock`: first column of the cohorts' window, swaps of the two clouds so far
 FIRST, SWAPS, N_CLOCK = range(3)
 
 
