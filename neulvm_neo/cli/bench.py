@@ -4,6 +4,7 @@ import time
 from contextlib import nullcontext
 
 from .arguments import command, name_and_path
+from .out import write_json
 from .words import print_table
 
 
@@ -21,8 +22,6 @@ def add(commands):
 
 
 def run(args):
-    import json
-
     from ..experiments import bench, bench_tables
     from ..new_files import new_file
 
@@ -34,8 +33,7 @@ def run(args):
             say=lambda line: print(f"[{time.monotonic() - began:6.1f} s] {line}", flush=True),
         )  # fmt: skip
         if path:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump(measured, file, indent=1)
+            write_json(measured, path)
     machine, rows = measured["machine"], measured["rows"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     print(f"\n{machine['cpu']} ({', '.join(machine['vector_extensions'])}), one core; {versions}")

@@ -1,10 +1,9 @@
 """``neulvm evaluate``: how well a fit predicts later spikes of its recording, beside what one would use instead."""
 
-import json
 import os
 import time
-from contextlib import ExitStack
 
+from . import out
 from .arguments import add_seed, command, name_and_path, share
 from .model import add_model, fitted
 from .words import units_of
@@ -33,11 +32,11 @@ def run(args):
     """Do it."""
     from .. import io
     from ..experiments import evaluation, figures, processes, registry
-    from ..new_files import new_file
     from ..recording import SpikeRecording
 
     rivals, pythons = _rivals(args, evaluation.RIVALS)
-    files = _files(args)
+    files = [os.path.join(args.out, name) for name in ("result.json", "evaluation.png", "fit.npz")]
+    out.check(args.out, files, overwrite=args.overwrite)
     recording = SpikeRecording.from_neo(io.read_nwb(args.input, window=args.window))
     print(f"{args.input}: {units_of(recording)}")
     begin, end = float(recording.t_start[0]), float(recording.t_stop[-1])
@@ -63,14 +62,8 @@ def run(args):
             "seconds": round(time.monotonic() - began, 1),
         }
     )  # fmt: skip
-    os.makedirs(args.out, exist_ok=True)
-    with ExitStack() as stack:
-        paths = [
-            stack.enter_context(new_file(path, suffixes=(os.path.splitext(path)[1],), overwrite=args.overwrite))
-            for path in files[:2]
-        ]
-        with open(paths[0], "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1, allow_nan=False)
+    with out.new_files(files[:2], overwrite=args.overwrite) as paths:
+        out.write_json(result, paths[0])
         figures.save(evaluation.figure(result), paths[1])
         io.save_fit(files[2], fit, overwrite=args.overwrite)
     print()
@@ -91,22 +84,6 @@ def _rivals(args, known):
     if unknown := [name for name in pythons if name not in libraries]:
         raise ValueError(f"--peer-python {unknown[0]}=…: no rival needs it; they need {', '.join(libraries)}.")
     return rivals, pythons
-
-
-def _files(args):
-    """What will be written, after checking that it can be: before any work."""
-    if os.path.exists(args.out) and not os.path.isdir(args.out):
-        raise NotADirectoryError(f"--out {args.out}: a file, not a folder; choose another name.")
-    above = os.path.abspath(args.out)
-    while not os.path.exists(above):
-        above = os.path.dirname(above)
-    if not os.access(above, os.W_OK):
-        raise PermissionError(f"--out {args.out}: {above} may not be written to; choose another place.")
-    files = [os.path.join(args.out, name) for name in ("result.json", "evaluation.png", "fit.npz")]
-    for path in files:
-        if os.path.lexists(path) and not args.overwrite:
-            raise FileExistsError(f"{path} exists; choose another folder or add --overwrite.")
-    return files
 
 
 def _settings(model):

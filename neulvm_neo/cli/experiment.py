@@ -5,8 +5,8 @@ import os
 import shutil
 import signal
 import time
-from contextlib import ExitStack
 
+from . import out
 from .arguments import add_seed, command, name_and_path
 
 
@@ -162,11 +162,7 @@ class _Folder:
         self.place, self.overwrite, self.resume, self.kept = place, overwrite, resume, resume
         self.partial, self.tasks = os.path.join(place, "partial.json"), os.path.join(place, "tasks")
         self.files = [os.path.join(place, file) for file in ("result.json", f"{name}.png", f"{name}.svg")]
-        if os.path.exists(place) and not os.path.isdir(place):
-            raise NotADirectoryError(f"--out {place}: a file, not a folder; choose another name.")
-        for path in (*self.files, *((self.partial, self.tasks) if not resume else ())):
-            if os.path.lexists(path) and not overwrite:
-                raise FileExistsError(f"{path} exists; choose another folder or add --overwrite.")
+        out.check(place, (*self.files, *((self.partial, self.tasks) if not resume else ())), overwrite=overwrite)
         os.makedirs(place, exist_ok=True)
 
     def seconds_before(self):
@@ -184,34 +180,22 @@ class _Folder:
 
     def keep(self, result):
         """Keep a result that is not complete yet, or not drawn."""
-        from ..new_files import new_file
-
-        with new_file(self.partial, suffixes=(".json",), overwrite=self.kept or self.overwrite) as path:
-            _write(result, path)
+        with out.new_files([self.partial], overwrite=self.kept or self.overwrite) as (path,):
+            out.write_json(result, path)
         self.kept = True
 
     def finish(self, result, experiment):
         """Draw; the three files appear when all of them are written."""
         from ..experiments import figures
-        from ..new_files import new_file
 
         figure = experiment.figure(result)
-        with ExitStack() as stack:
-            paths = [
-                stack.enter_context(new_file(path, suffixes=(os.path.splitext(path)[1],), overwrite=self.overwrite))
-                for path in self.files
-            ]
-            _write(result, paths[0])
+        with out.new_files(self.files, overwrite=self.overwrite) as paths:
+            out.write_json(result, paths[0])
             for path in paths[1:]:
                 figures.save(figure, path)
         if os.path.exists(self.partial):
             os.remove(self.partial)
         shutil.rmtree(self.tasks, ignore_errors=True)
-
-
-def _write(result, path):
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1, allow_nan=False)
 
 
 def _read(place, experiment):
