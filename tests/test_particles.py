@@ -44,10 +44,11 @@ def started(observation, p, rate, scheme, window, bin_size=DT):
     return dataclasses.replace(observation, start=histories.start(past, step, np.full(len(step.leak), window)))
 
 
-def enumerate_log_likelihood(p, counts, rate, scheme, noise):
+def enumerate_log_likelihood(p, counts, rate, scheme, noise, excitability=None):
     """log Σ_n p(y, n | θ) over every possible n, each term from `joint`."""
     n_neurons = int(p.n_neurons[0])
-    observation = started(Observation.from_counts(counts, [0, 0], 1, rate), p, rate, scheme, 40)
+    observation = Observation.from_counts(counts, [0, 0], 1, rate, excitability=excitability)
+    observation = started(observation, p, rate, scheme, 40)
     terms = []
     spikes = counts.sum(axis=1).astype(int)
     for n in itertools.product(*(range(s, n_neurons - 2 + s + 1) for s in spikes)):
@@ -74,15 +75,17 @@ def law_of_cohorts(p, n, observation, scheme):
     return binom(at_stake, n_bar * others / at_stake)
 
 
-@pytest.mark.parametrize("scheme, noise", [*((scheme, "binomial") for scheme in SCHEMES), ("euler", "cohorts"),
-                                           ("second-order", "cohorts")])  # fmt: skip
-def test_filter_agrees_with_brute_force_enumeration(scheme, noise):
+@pytest.mark.parametrize("scheme, noise, excitability", [
+    *((scheme, "binomial", None) for scheme in SCHEMES), ("euler", "cohorts", None), ("second-order", "cohorts", None),
+    ("second-order", "binomial", (0.4, 2.5)),
+])  # fmt: skip
+def test_filter_agrees_with_brute_force_enumeration(scheme, noise, excitability):
     p, counts = tiny_network(J=12.0)
     if noise == "cohorts":  # where spikes do not act on their own bin, and nearly all fire in one of two bins
         p = p._replace(delay=np.array([DT]), threshold=np.array([1.2]), t_ref=np.array([DT]))
     rate = np.array([40.0])
-    exact = enumerate_log_likelihood(p, counts, rate, scheme, noise)
-    observation = Observation.from_counts(counts, [0, 0], 1, rate)
+    exact = enumerate_log_likelihood(p, counts, rate, scheme, noise, excitability)
+    observation = Observation.from_counts(counts, [0, 0], 1, rate, excitability=excitability)
     value, error = log_likelihood(
         p,
         [observation],
