@@ -330,9 +330,7 @@ def _stamina(excitability, recorded, circuit):
             "(n_recorded)."
         )
     if not np.all((given > 0) & np.isfinite(given)):
-        raise ValueError(
-            "excitability holds a number that is not positive and finite; a neuron that never fires is none."
-        )
+        raise ValueError(f"excitability is {given.tolist()}; expected positive, finite numbers.")
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     who = np.concatenate([begin + np.arange(many) for begin, many in zip(first, recorded, strict=True)])
     stamina[who] = 1.0 / given

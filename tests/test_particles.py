@@ -243,3 +243,19 @@ def test_same_seed_same_bits():
     ]
     np.testing.assert_array_equal(runs[0].log_increments, runs[1].log_increments)
     np.testing.assert_array_equal(runs[0].paths, runs[1].paths)
+
+
+def test_a_network_that_explodes_over_silence_is_improbable_but_a_number():
+    """Particles then differ by more in one bin than an exponential can hold; some have no weight left beforehand."""
+    rng = np.random.default_rng(3)
+    p, _ = tiny_network(200, J=132.0)
+    p = p._replace(tau_m=np.array([0.0054]), threshold=np.array([0.0]), tau_syn=np.array([0.003]))
+    together = np.repeat(rng.random(200) < 0.05, 5)[:, None]
+    counts = rng.random((1000, 59)) < np.where(together, 0.1, 0.002)
+    observation = Observation.from_counts(counts, np.zeros(59, dtype=int), 1, [5.0])
+    for seed in range(10):
+        found = particle_filter(
+            p, observation, np.array([[2.0], [5.0]]), bin_size=0.002, rng=np.random.default_rng(seed), n_particles=50
+        )
+        assert np.all(np.isfinite(found.log_increments)) and found.log_likelihood < -1e4
+        assert np.all(np.isfinite(found.n)) and np.all((found.predicted >= 0) & (found.predicted <= 1))
