@@ -86,14 +86,15 @@ def annotated_block(block, result, *, suffix=""):
     Returns
     -------
     neo.Block
-        In every Segment the activity as AnalogSignal ``population_activity`` (Hz, one channel per population), and as
-        further ones what else the fit knows: ``expected_population_activity``, ``population_activity_std``, ``_lower``
-        and ``_upper``. Every train is annotated with ``neulvm_population`` ("unassigned" if it was not fitted) and,
-        where the fit has distances, ``neulvm_distance``. One Group per population holds its trains and ChannelViews of
-        its activity, and is annotated with size and parameters (s, mV). The Block is annotated with
-        ``neulvm_parameters``, their ``neulvm_estimates``, ``neulvm_lower`` and ``neulvm_upper`` where the fit has
-        intervals, and with ``neulvm_fit``, from which `read_fit` makes the fit again. An earlier fit of the same suffix
-        is replaced.
+        In every Segment the activity as AnalogSignal ``population_activity`` (Hz, one channel per population),
+        and as further ones what else the fit knows: ``expected_population_activity``,
+        ``population_activity_std``, ``_lower`` and ``_upper``. Every train is annotated with
+        ``neulvm_population`` ("unassigned" if it was not fitted) and, where the fit has them,
+        ``neulvm_distance`` and ``neulvm_threshold`` (mV). One Group per population holds its trains and
+        ChannelViews of its activity, and is annotated with size and parameters (s, mV). The Block is annotated
+        with ``neulvm_parameters``, their ``neulvm_estimates``, ``neulvm_lower`` and ``neulvm_upper`` where the
+        fit has intervals, and with ``neulvm_fit``, from which `read_fit` makes the fit again. An earlier fit of
+        the same suffix is replaced.
 
     Raises
     ------
@@ -139,6 +140,8 @@ def annotated_block(block, result, *, suffix=""):
                 if result.distances is not None:
                     distance = result.distances[position[neuron]][result.names.index(label)]
                     train.annotations[f"neulvm_distance{ending}"] = float(distance)
+                if result.neuron_thresholds is not None:
+                    train.annotations[f"neulvm_threshold{ending}"] = float(result.neuron_thresholds[position[neuron]])
         for kind, name in _SIGNALS.items():
             if getattr(activity, kind) is None:
                 continue
@@ -248,7 +251,7 @@ def _remove_earlier(block, ending):
     for segment in block.segments:
         segment.analogsignals = [s for s in segment.analogsignals if s.annotations.get("neulvm_ending") != ending]
         for train in segment.spiketrains:
-            for name in ("population", "distance"):
+            for name in ("population", "distance", "threshold"):
                 train.annotations.pop(f"neulvm_{name}{ending}", None)
     block.groups = [group for group in block.groups if group.annotations.get("neulvm_ending") != ending]
     for name in ("parameters", "estimates", "lower", "upper", "fit"):

@@ -23,8 +23,8 @@ from .nwb_content import (
     SERIES,
     TABLES,
     checked_names,
+    unit_columns,
     intervals,
-    labels_of,
     populations,
     sample_times,
     series_of,
@@ -88,7 +88,7 @@ def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
 
     - ``units["neulvm_population"]``: name of the population, ``"unassigned"`` for units that were not fitted; and
       ``units["neulvm_distance"]`` where the fit has distances between spike trains: the mean to the others of the
-      unit's population;
+      unit's population; and ``units["neulvm_threshold"]`` (mV) where units have thresholds of their own;
     - ``processing/ecephys/PopulationActivity``: TimeSeries in Hz, (time, population), stamped with the left edges of
       the bins; ``ExpectedPopulationActivity``, ``PopulationActivityStd``, and the band ``PopulationActivityLower`` and
       ``PopulationActivityUpper`` likewise where the fit has them. Several trials are stacked in time, and ``control``
@@ -116,7 +116,7 @@ def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
             table, ids = checked_units(nwb, path)
             source = {"file": os.path.basename(path), "identifier": str(nwb.identifier)}
             observed = observed_span(nwb, table, path)
-        labels, distances = labels_of(ids, result, path)
+        of_units = unit_columns(ids, result, path)
         series = series_of(result)
         _check_time(result, observed, path)
         # HDF5 that runs out of space ends in a crash of the process: the space is taken before, it gives back the rest
@@ -127,9 +127,9 @@ def annotate_nwb(path, out, result, *, suffix="", overwrite=False):
                 raise RuntimeError(f"{os.fspath(path)}: changed while it was being read; run it again.")
             _refuse_strangers(file, names, path)
             _remove_earlier(file, names)
-            _write(file, names, result, labels, distances, series, source)
+            _write(file, names, result, of_units, series, source)
         _check_valid(temporary, path, out)
-        _check_reads_back(temporary, names, labels, series, result)
+        _check_reads_back(temporary, names, of_units["population"], series, result)
         shutil.copymode(path, temporary)
     logger.info("%s: annotated with %d populations.", os.fspath(out), len(result.names))
 
@@ -201,14 +201,13 @@ def _remove_earlier(file, names):
             del parent[name]
 
 
-def _write(file, names, result, labels, distances, series, source):
+def _write(file, names, result, of_units, series, source):
     units, module = file["units"], processing_module(file, MODULE, MODULE_DESCRIPTION)
     namespace = table_namespace(units)
-    add_column(units, names.of("population"), labels, COLUMNS["population"][1], namespace)
-    if result.distances is not None:
-        add_column(units, names.of("distance"), distances, COLUMNS["distance"][1], namespace)
+    for kind, values in of_units.items():
+        add_column(units, names.of(kind), values, COLUMNS[kind][1], namespace)
     _write_series(module, names, series, result)
-    columns, members = populations(result, labels)
+    columns, members = populations(result, of_units["population"])
     table = add_table(module, names.of("populations"), TABLES["populations"][1], columns, namespace)
     add_region_column(table, "units", members, units, "Recorded units of this population.", namespace)
     if result.uncertainty is not None and len(result.uncertainty.names):

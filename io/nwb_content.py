@@ -36,6 +36,8 @@ COLUMNS = {
                    f"Population of the unit in the fitted neuLVM; {UNASSIGNED!r} if it was not fitted."),
     "distance": ("neulvm_distance",
                  "Mean distance of the unit's spike train to the others of its population in the fitted neuLVM."),
+    "threshold": ("neulvm_threshold",
+                  "Threshold in mV of the unit in the fitted neuLVM, beside that of its population."),
 }  # fmt: skip
 RECORD = "record"  # row of the table of the fit
 
@@ -65,8 +67,11 @@ def checked_names(suffix):
     return Names(f"_{suffix}")
 
 
-def labels_of(ids, result, path):
-    """Population of every unit of the file, in the order of its table, and its distance to it (NaN if not known)."""
+def unit_columns(ids, result, path):
+    """What the fit says of every unit of the file, in the order of its table, by the kind of column.
+
+    Its population, and where the fit has them the distance to it and its threshold (NaN if not known).
+    """
     position = dict(zip(map(str, result.neuron_ids), range(len(result.neuron_ids)), strict=True))
     if len(position) < len(result.neuron_ids) or len(set(ids)) < len(ids):
         raise ValueError(
@@ -86,14 +91,21 @@ def labels_of(ids, result, path):
         raise ValueError(
             f"result.labels names {', '.join(map(str, strange))}, but the populations are {', '.join(result.names)}."
         )
-    labels, distances = [UNASSIGNED] * len(ids), np.full(len(ids), np.nan)
+    labels, distances, thresholds = [UNASSIGNED] * len(ids), np.full(len(ids), np.nan), np.full(len(ids), np.nan)
     for row, unit in enumerate(map(str, ids)):
         if unit in position:
             i = position[unit]
             labels[row] = str(result.labels[i])
             if result.distances is not None and labels[row] in result.names:
                 distances[row] = result.distances[i][result.names.index(labels[row])]
-    return labels, distances
+            if result.neuron_thresholds is not None:
+                thresholds[row] = result.neuron_thresholds[i]
+    columns = {"population": labels}
+    if result.distances is not None:
+        columns["distance"] = distances
+    if result.neuron_thresholds is not None:
+        columns["threshold"] = thresholds
+    return columns
 
 
 def series_of(result):

@@ -126,6 +126,10 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
     smoothing : Quantity, time, optional
         Standard deviation of the Gaussian kernel that makes the first guess of the activity from the spikes. ``None``
         lets the data choose.
+    own_thresholds : bool, default False
+        Whether every recorded neuron has a threshold of its own, as the neurons of real populations do. ``False`` makes
+        all neurons of a population alike, and differences between their rates are then explained by nothing. What
+        the hidden neurons have in common stays ``threshold_``.
     warm_start : bool, default False
         A further `fit` goes on from the fitted values of the one before, in a single start, with its `labels_` and
         circuit if the recording has as many neurons. Where one or two values are free it makes no difference: they are
@@ -143,6 +147,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         With the fitted values.
     J_, tau_m_, u_rest_, threshold_ : Quantity
         The fitted values; ``J_[target, source]``.
+    neuron_thresholds_ : Quantity, shape (n_neurons,), or None
+        Of the recorded neurons, with `own_thresholds`; NaN for those left out.
     labels_ : numpy.ndarray of int, shape (n_neurons,)
         Population of every neuron, -1 for those left out.
     label_names_ : numpy.ndarray of str, shape (n_neurons,)
@@ -219,6 +225,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         multiple="clip",
         start=None,
         smoothing=None,
+        own_thresholds=False,
         warm_start=False,
         random_state=None,
         n_jobs=None,
@@ -239,6 +246,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         self.multiple = multiple
         self.start = start
         self.smoothing = smoothing
+        self.own_thresholds = own_thresholds
         self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -294,7 +302,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
                 noise=self.noise, method=self.method, stimuli=stimuli, n_init=n_init, max_iter=self.max_iter,
                 tol=self.tol, n_particles=self.n_particles, rng=rng, n_jobs=self.n_jobs, start=start,
-                smoothing=smoothing, verbose=self.verbose, watch=watch,
+                smoothing=smoothing, own=bool(self.own_thresholds), verbose=self.verbose, watch=watch,
             )  # fmt: skip
         if watch.stopped:
             found = dataclasses.replace(found, status=found.status.replace("interrupted", "stopped by a callback"))
@@ -539,7 +547,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             data = self._read(X, trials, bin_size, reset=False)
             labels, K = self.labels_[own], circuit.n_populations
             observations = tuple(
-                Observation.from_counts(counts[:, own], labels, K, self.histories_[0], drive)
+                Observation.from_counts(counts[:, own], labels, K, self.histories_[0], drive, self._excitability())
                 for counts, drive in zip(data.counts, stimuli_of(stimulus, data, circuit, bin_size), strict=True)
             )
             space = ParameterSpace(circuit)
@@ -687,6 +695,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             status=str(found.status),
             trace=tuple(found.trace),
             uncertainty=_uncertainty(found, ParameterSpace(circuit)),
+            neuron_thresholds=_neuron_thresholds(found, labels),
             settings=settings.described(self, bin_size, found.noise),
             software_version=__version__,
             state={
@@ -707,6 +716,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         self.circuit_ = circuit
         self.J_, self.tau_m_ = circuit.J, circuit.tau_m
         self.u_rest_, self.threshold_ = circuit.u_rest, circuit.threshold
+        own = result.neuron_thresholds
+        self.neuron_thresholds_ = None if own is None else units.quantity(own, "mV")
         position = {name: k for k, name in enumerate(circuit.names)}
         self.labels_ = np.array([position.get(name, -1) for name in result.labels], dtype=np.int64)
         self.label_names_ = np.array(result.labels, dtype=object)
@@ -728,8 +739,17 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         """(spikes, activity), see `sample`, with a stimulus."""
         return simulate_recording(
             self.circuit_, n_samples, bin_size=self._bin_size, scheme=self.scheme, labels=self.labels_,
-            n_recorded=self.result_.n_recorded, stimulus=stimulus, random_state=random_state,
+            n_recorded=self.result_.n_recorded, excitability=self._excitability(), stimulus=stimulus,
+            random_state=random_state,
         )  # fmt: skip
+
+    def _excitability(self):
+        """Of the neurons that belong to a population, in the order of the columns; None if they are alike."""
+        if self.result_.neuron_thresholds is None:
+            return None
+        own = self.labels_ >= 0
+        threshold = parameters_of(self.circuit_).threshold[self.labels_[own]]
+        return np.exp(threshold - self.result_.neuron_thresholds[own])
 
     def _activity(self, X, trials, stimulus):
         data, inferred = self._infer(X, trials, stimulus, method=self.method)
@@ -742,7 +762,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         bin_size, own = self._bin_size, self.labels_ >= 0
         data = self._read(X, trials, bin_size, reset=False)
         parameters, labels, K = parameters_of(self.circuit_), self.labels_[own], self.circuit_.n_populations
-        histories, seed = self.histories_, self.result_.state["seed"]
+        histories, seed, excitability = self.histories_, self.result_.state["seed"], self._excitability()
         options = dict(
             bin_size=bin_size, scheme=self.scheme, noise=self.noise_, method=method,
             n_particles=hidden_activity.MORE_PARTICLES * self.n_particles,
@@ -750,7 +770,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
 
         def one(counts, drive):  # without `self`, which would have to travel with every trial
             (smoothed,), _ = initialization.smoothed_activity([counts], labels, K, bin_size)
-            observation = Observation.from_counts(counts, labels, K, smoothed[0], drive)
+            observation = Observation.from_counts(counts, labels, K, smoothed[0], drive, excitability)
             rng = np.random.default_rng(seed)
             (trial,) = hidden_activity.infer(parameters, [observation], histories, rng=rng, n_jobs=1, **options)
             return trial
@@ -801,6 +821,14 @@ def _uncertainty(found, space):
         how = f"spread within and between {len(found.trace)} particle filters whose particles carry the free values"
         return posterior.of_covariance(space.pack(found.parameters), found.covariance, space, how)
     return None if found.landscape is None else posterior.uncertainty(found.landscape, space)
+
+
+def _neuron_thresholds(found, labels):
+    if found.excitability is None:
+        return None
+    thresholds, own = np.full(labels.size, np.nan), labels >= 0
+    thresholds[own] = found.parameters.threshold[labels[own]] - np.log(found.excitability)
+    return thresholds
 
 
 def _say_which_bins(bin_size, assumed):

@@ -111,6 +111,7 @@ def packed(result):
         "settings": _packed(result.settings, "settings", arrays),
         "state": _packed(result.state, "state", arrays),
         "distances": _packed(result.distances, "distances", arrays),
+        "neuron_thresholds": _packed(result.neuron_thresholds, "neuron_thresholds", arrays),
         "uncertainty": None if result.uncertainty is None else _packed(vars(result.uncertainty), "uncertainty", arrays),
     }
     return header, arrays
@@ -135,6 +136,7 @@ def unpacked(header, arrays):
         # files of the first days have none of these
         state=_unpacked(header.get("state", {"dict": {}}), arrays),
         distances=_unpacked(header.get("distances"), arrays),
+        neuron_thresholds=_unpacked(header.get("neuron_thresholds"), arrays),
         uncertainty=None if uncertainty is None else Uncertainty(**uncertainty),
         **{name: _unpacked(header[name], arrays) for name in _PLAIN},
     )

@@ -12,7 +12,9 @@ _TIME_STEP = 0.0002  # s, at most, of microscopic simulations in continuous time
 _NETWORK_OF = {"second-order": ("exact", _TIME_STEP), "exponential": ("exact", np.inf), "euler": ("euler", np.inf)}
 
 
-def simulate_recording(circuit, n_samples, *, bin_size, scheme, labels, n_recorded, stimulus=None, random_state=None):
+def simulate_recording(
+    circuit, n_samples, *, bin_size, scheme, labels, n_recorded, excitability=None, stimulus=None, random_state=None
+):
     """Spikes of as many neurons as were recorded, in the network that the model's time step stands for.
 
     Parameters
@@ -26,6 +28,8 @@ def simulate_recording(circuit, n_samples, *, bin_size, scheme, labels, n_record
         Population of every column; those of -1 do not fire.
     n_recorded : tuple of int
         Neurons per population among `labels`.
+    excitability : numpy.ndarray, shape (n_neurons with a label of at least 0,), optional
+        Hazards of the neurons, in the order of `labels`, as multiples of their population's.
     stimulus, random_state
         See `simulate_microscopic`.
 
@@ -37,10 +41,13 @@ def simulate_recording(circuit, n_samples, *, bin_size, scheme, labels, n_record
         Of the whole populations.
     """
     integration, longest_step = _NETWORK_OF[scheme]
+    labels = np.asarray(labels)
+    if excitability is not None:  # by population, as the recorded neurons come
+        excitability = np.asarray(excitability)[np.argsort(labels[labels >= 0], kind="stable")]
     run = simulate_microscopic(
         circuit, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size), stimulus=stimulus,
         time_step=_part_of(bin_size, longest_step), integration=integration, n_recorded=n_recorded,
-        random_state=random_state,
+        excitability=excitability, random_state=random_state,
     )  # fmt: skip
     X = np.zeros((n_samples, len(labels)))
     columns = np.argsort(np.where(labels < 0, len(circuit.names), labels), kind="stable")

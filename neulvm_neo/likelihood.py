@@ -56,6 +56,9 @@ class Observation:
     start : histories.Starts, optional
         State at the first bin (of one history, M = 1), instead of the one that `history_rate` leads to. It is given:
         no gradient passes through it. It also says which ages are tracked one by one.
+    excitability : numpy.ndarray, shape (n_observed,), optional
+        Hazard of every recorded neuron, as a multiple of the hazard that its population has at the same potential: a
+        threshold of its own, lower by ln excitability mV. Default 1.
     """
 
     spikes: tuple
@@ -64,16 +67,18 @@ class Observation:
     stimulus: np.ndarray
     history_rate: np.ndarray
     start: object | None = None
+    excitability: np.ndarray | None = None
 
     @classmethod
-    def from_counts(cls, counts, labels, n_populations, history_rate, stimulus=None):
+    def from_counts(cls, counts, labels, n_populations, history_rate, stimulus=None, excitability=None):
         """From a (n_bins, n_observed) array; every positive entry is one spike."""
         spikes = tuple(np.flatnonzero(column).astype(np.int64) for column in np.asarray(counts).T)
         if stimulus is None:
             stimulus = np.zeros((len(counts), n_populations))
         return cls(
-            spikes, np.asarray(labels, dtype=np.int64), len(counts), stimulus, np.asarray(history_rate, dtype=float)
-        )
+            spikes, np.asarray(labels, dtype=np.int64), len(counts), stimulus, np.asarray(history_rate, dtype=float),
+            excitability=excitability,
+        )  # fmt: skip
 
     @cached_property
     def trains(self):
@@ -82,6 +87,12 @@ class Observation:
         offsets = np.cumsum([0, *(times.size for times in trains)])
         unseen = max((int(times[0]) + 1 if times.size else self.n_bins for times in trains), default=0)
         return np.concatenate([*trains, np.empty(0, dtype=np.int64)]), offsets, unseen
+
+    @property
+    def hazard_factors(self):
+        """`excitability`, 1 where it was not given."""
+        given = np.ones(len(self.labels)) if self.excitability is None else self.excitability
+        return np.ascontiguousarray(given, dtype=float)
 
     @property
     def n_spikes(self):
@@ -299,6 +310,7 @@ class _Sweep:
         self.counts[:, B:] = np.asarray(n).T
         self.trains, self.offsets, unseen = observation.trains
         self.labels = np.asarray(observation.labels, dtype=np.int64)
+        self.excitability = observation.hazard_factors
         self.stimulus = np.ascontiguousarray(observation.stimulus.T, dtype=float)
         self.current, self.drive, self.H = np.empty((K, T + 1)), np.empty((K, T + 1)), np.empty((K, T + 1))
         self.release = np.empty((K, B + T))
@@ -375,7 +387,8 @@ class _Sweep:
         K = len(self.windows)
         self.g_edges = np.zeros((sweep.N_EDGES, K, stop - start if gradient else 0))
         self.part_a += observed.likelihood(
-            start, stop, self.n_history, self.trains, self.offsets, self.labels, self.edges, self.release,
+            start, stop, self.n_history, self.trains, self.offsets, self.labels, self.excitability,
+            self.edges, self.release,
             self.h_unseen, self.constants, gradient, self.g_edges, self.g_release, self.g_h_unseen, self.g_c,
         )  # fmt: skip
         self.g_density = None

@@ -85,7 +85,7 @@ def clustered_start(parameters, step, rate, n_clusters, rng, *, time_step):
 
 def run_network(
     parameters, step, drive, rate, V, sleep, n_recorded, *, time_step, steps_per_bin, warm_up, key, max_threads=1,
-    before=None,
+    before=None, stamina=None,
 ):  # fmt: skip
     """Simulate every neuron; threads only change how long it takes.
 
@@ -116,6 +116,8 @@ def run_network(
     max_threads : int
     before : numpy.ndarray, shape (n_steps, n_populations), optional
         Spike counts of the last steps before step 0; before them, and by default, the activity has been `rate`.
+    stamina : numpy.ndarray, shape (n_neurons,), optional
+        Mean patience of every neuron; default 1.
 
     Returns
     -------
@@ -129,7 +131,8 @@ def run_network(
     refractory, delay = step["refractory_steps"], step["delay_steps"]
     V[sleep > 0] = microscopic.ASLEEP
     patience, n_spikes_of = np.empty(V.size), np.empty(V.size, dtype=np.uint32)
-    microscopic.first_patience(key, patience, n_spikes_of)
+    stamina = np.ones(V.size) if stamina is None else stamina
+    microscopic.first_patience(key, stamina, patience, n_spikes_of)
 
     until_arrival = 1 + int(delay.min())
     n_threads = min(max(V.size * until_arrival // _UPDATES_PER_BARRIER, 1), max_threads)
@@ -168,7 +171,7 @@ def run_network(
                 thread, start, min(start + at_once, n_steps), steps_per_bin, warm_up, time_step,
                 step["leak"], step["drive_gain"], step["synaptic_gain"], step["synaptic_decay"], parameters.J,
                 parameters.u_rest, step["offset"], refractory, delay, parameters.n_neurons, drive, key, border,
-                n_recorded, V, patience, n_spikes_of, asleep, oldest, newest, n_waking, filtered, past, n,
+                n_recorded, stamina, V, patience, n_spikes_of, asleep, oldest, newest, n_waking, filtered, past, n,
                 n_spikes, buffer[0], buffer[1],
             )  # fmt: skip
             meet()

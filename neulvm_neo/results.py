@@ -183,6 +183,8 @@ class FitResult:
     distances : numpy.ndarray, shape (n_recorded, n_populations), optional
         Mean distance of every recorded neuron to the others of each population, where spike trains were compared; NaN
         where there are none. See `with_distances`.
+    neuron_thresholds : numpy.ndarray, shape (n_recorded,), optional
+        Threshold of every recorded neuron in mV, where they have their own; NaN for those that were not fitted.
     """
 
     circuit: object
@@ -200,6 +202,7 @@ class FitResult:
     state: dict = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     distances: np.ndarray | None = None
+    neuron_thresholds: np.ndarray | None = None
 
     @property
     def names(self):

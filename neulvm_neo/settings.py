@@ -33,6 +33,8 @@ def check(model):
         raise ValueError(
             f"noise is {model.noise!r}; expected one of {', '.join(map(repr, discretization.NOISES))} or None."
         )
+    if not isinstance(model.own_thresholds, (bool, np.bool_)):
+        raise TypeError(f"own_thresholds is {model.own_thresholds!r}; expected True or False.")
     start = model.start
     if start is not None and not isinstance(start, (Circuit, Parameters)) and not callable(start):
         raise TypeError(f"start is a {type(start).__name__}; expected a Circuit, Parameters, a callable or None.")
@@ -83,6 +85,7 @@ def described(model, bin_size, noise):
         "method": model.method, "scheme": model.scheme, "noise": noise, "bin_size": f"{1e3 * bin_size:.10g} ms",
         "labels": labels, "n_init": int(model.n_init), "max_iter": int(model.max_iter), "tol": float(model.tol),
         "n_particles": int(model.n_particles), "multiple": model.multiple,
+        "own_thresholds": bool(model.own_thresholds),
         "random_state": _whole_or_none(model.random_state),
     }  # fmt: skip
 

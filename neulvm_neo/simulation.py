@@ -22,7 +22,8 @@ _SAME_TIME = 1e-6  # relative; 0.3 s is not bit for bit 150 bins of 2 ms
 
 def simulate_microscopic(
     circuit, *, duration, bin_size=None, time_step=None, integration="exact", stimulus=None, n_recorded=None,
-    initial_rate=None, initial_clusters=None, warm_up=None, t_start=None, random_state=None, n_jobs=None,
+    excitability=None, initial_rate=None, initial_clusters=None, warm_up=None, t_start=None, random_state=None,
+    n_jobs=None,
 ):  # fmt: skip
     """Simulate every neuron of a circuit.
 
@@ -49,6 +50,9 @@ def simulate_microscopic(
     n_recorded : int or sequence of int, shape (n_populations,), optional
         How many neurons of every population to record; default none. A ``neo.SpikeTrain`` takes 0.1 ms and 4 kB, so
         that it is not for every one of a million neurons.
+    excitability : array, shape (number of recorded neurons,), optional
+        Hazards of the recorded neurons, population after population, as multiples of the hazard that other neurons of
+        their population have at the same potential: thresholds of their own, lower by ln(excitability) mV. Default 1.
     initial_rate : Quantity, Hz, scalar or shape (n_populations,), optional
         Asynchronous start: until now every population fired at this constant rate, synapses and membranes are adapted
         to it, and the ages of the neurons are drawn from what renewal theory expects under that constant input.
@@ -100,6 +104,7 @@ def simulate_microscopic(
     )
     rate = _initial_rates(initial_rate, circuit.n_populations)
     recorded = _recorded(n_recorded, circuit)
+    stamina = _stamina(excitability, recorded, circuit)
     max_threads = _threads(n_jobs)
     rng = generator_from(random_state)
     key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
@@ -111,7 +116,7 @@ def simulate_microscopic(
         V, sleep, before = clustered_start(parameters, step, rate, initial_clusters, rng, time_step=grid.time_step)
     n, spikes = run_network(
         parameters, step, drive, rate, V, sleep, recorded, time_step=grid.time_step, steps_per_bin=grid.steps_per_bin,
-        warm_up=grid.warm_up, key=key, max_threads=max_threads, before=before,
+        warm_up=grid.warm_up, key=key, max_threads=max_threads, before=before, stamina=stamina,
     )  # fmt: skip
     trains = None if n_recorded is None else _spike_trains(spikes, recorded, circuit, grid)
     return PopulationActivity(n, circuit.n_neurons, grid.bin_size, grid.t_start, circuit.names, spiketrains=trains)
@@ -310,6 +315,26 @@ def _recorded(n_recorded, circuit):
             f"between 0 and the population sizes {circuit.n_neurons.tolist()}."
         )
     return np.array(np.broadcast_to(recorded, (circuit.n_populations,)), dtype=np.int64)
+
+
+def _stamina(excitability, recorded, circuit):
+    """Mean patience of every neuron: 1 / excitability of the recorded ones, 1 of the others."""
+    sizes = np.asarray(circuit.n_neurons, dtype=np.int64)
+    stamina = np.ones(sizes.sum())
+    if excitability is None:
+        return stamina
+    given = np.asarray(excitability, dtype=float)
+    if given.shape != (recorded.sum(),):
+        raise ValueError(
+            f"excitability has the shape {given.shape}, expected ({recorded.sum()},): one number per recorded neuron "
+            "(n_recorded)."
+        )
+    if not np.all((given > 0) & np.isfinite(given)):
+        raise ValueError(f"excitability is {given.tolist()}; expected positive, finite numbers.")
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    who = np.concatenate([begin + np.arange(many) for begin, many in zip(first, recorded, strict=True)])
+    stamina[who] = 1.0 / given
+    return stamina
 
 
 def _threads(n_jobs):

@@ -70,6 +70,7 @@ def make_fit(neuron_ids, n_populations=2, t_starts=(0.0,), n_bins=200, bin_size=
         "software_version": "0.1.0",
         "uncertainty": make_uncertainty(circuit.names, rng),
         "distances": rng.random((len(neuron_ids), n_populations)),
+        "neuron_thresholds": rng.normal(size=len(neuron_ids)),
     }
     return FitResult(**{**fit, **changes})
 
@@ -117,9 +118,11 @@ def assert_same_fit(a, b, exact=True):
             assert_array_equal(getattr(a.uncertainty, name), getattr(b.uncertainty, name), strict=True)
     for name in ("names", "units", "level", "undetermined", "method"):
         assert getattr(a.uncertainty, name, None) == getattr(b.uncertainty, name, None), name
-    assert (a.distances is None) == (b.distances is None)
-    if a.distances is not None:
-        assert_array_equal(a.distances, b.distances, strict=True)
+    for name in ("distances", "neuron_thresholds"):
+        left, right = getattr(a, name), getattr(b, name)
+        assert (left is None) == (right is None), name
+        if left is not None:
+            assert_array_equal(left, right, strict=True)
     assert len(a.trace) == len(b.trace)
     for one, other in zip(a.trace, b.trace, strict=True):
         assert one.keys() == other.keys()

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+import warnings
 
 import elephant.trials
 import neo
@@ -834,3 +835,80 @@ def test_intervals_are_found_on_request_where_the_fit_has_none_and_know_what_the
     assert low < difference < high
     assert high - low < 0.5 * (found.upper[0] - found.lower[0])  # only the difference is known
     assert "does not tell apart" in found.undetermined[0]
+
+
+# --- thresholds of their own ------------------------------------------------------------------------------------------
+
+
+DIFFERENT = np.array([2.2, 1.0, 0.4, 1.8, 1.0, 0.5])  # excitability of three neurons of E and of three of I
+
+
+@pytest.fixture(scope="module")
+def of_different_neurons():
+    """Two recordings of 20 s of unequal neurons, and fits to the first: with thresholds of their own, and without."""
+    training, held_out = (
+        record(20.0, n_recorded=(3, 3), seed=seed, excitability=DIFFERENT).spiketrains for seed in (3, 4)
+    )
+    settings = QUICK | dict(labels="population", max_iter=8, n_particles=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fits = [NeuLVM(two_populations(), own_thresholds=own, **settings).fit(training) for own in (True, False)]
+    return training, held_out, *fits
+
+
+def test_neurons_of_their_own_thresholds_are_found_and_predicted(of_different_neurons):
+    training, held_out, own, alike = of_different_neurons
+    thresholds = own.neuron_thresholds_
+    assert thresholds.shape == (6,) and thresholds.units == pq.mV and alike.neuron_thresholds_ is None
+    differences = own.threshold_[own.labels_] - thresholds
+    assert_allclose(differences.magnitude, np.log(DIFFERENT), atol=0.3)
+    assert own.bits_per_spike(held_out, training=training) > alike.bits_per_spike(held_out, training=training) + 0.1
+    # of the circuit they hide less than differences that nothing explains
+    assert_allclose(own.u_rest_.magnitude, [13, 11], atol=0.8)
+
+
+def test_recordings_drawn_from_such_a_fit_differ_as_its_neurons_do(of_different_neurons):
+    training, _, own, alike = of_different_neurons
+    recorded = binned(training).mean(axis=0)
+    assert_allclose(own.sample(20_000, random_state=1)[0].mean(axis=0) / recorded, 1, atol=0.25)
+    assert np.ptp(alike.sample(20_000, random_state=1)[0].mean(axis=0)[:3]) < 0.3 * np.ptp(recorded[:3])
+
+
+def test_such_a_fit_is_the_same_after_saving_and_for_its_columns_in_any_order(of_different_neurons, tmp_path):
+    training, held_out, own, _ = of_different_neurons
+    own.save(tmp_path / "fit.npz")
+    again = NeuLVM.load(tmp_path / "fit.npz")
+    assert again.own_thresholds is True and again.result_.settings["own_thresholds"] is True
+    assert_array_equal(again.neuron_thresholds_, own.neuron_thresholds_)
+    assert again.score(held_out) == own.score(held_out)
+    X, order = binned(training), [4, 0, 5, 1, 3, 2]
+    labels = own.labels_[order]
+    settings = QUICK | dict(max_iter=3, n_particles=50, own_thresholds=True)
+    mixed = NeuLVM(two_populations(), labels=[*labels, -1], **settings)
+    mixed.fit(np.column_stack([X[:, order], np.zeros(len(X))]))
+    assert np.isnan(mixed.neuron_thresholds_[-1])
+    found = mixed.threshold_[labels] - mixed.neuron_thresholds_[:-1]
+    assert_allclose(found.magnitude, np.log(DIFFERENT[order]), atol=0.3)
+    rates = mixed.sample(20_000, random_state=1)[0].mean(axis=0)
+    assert rates[-1] == 0
+    assert_allclose(rates[:-1] / X[:, order].mean(axis=0), 1, atol=0.3)
+
+
+def test_the_uncertainty_of_such_a_fit_is_that_of_its_own_likelihood(of_different_neurons):
+    training, _, own, _ = of_different_neurons
+    found = own.uncertainty(training)
+    assert np.all(found.lower < found.upper) and found.names == ("u_rest[E]", "u_rest[I]")
+
+
+@pytest.mark.parametrize("method", ["viterbi", "paper"])
+def test_other_methods_take_the_thresholds_from_the_rates(of_different_neurons, method):
+    training, *_ = of_different_neurons
+    model = NeuLVM(two_populations(), labels="population", method=method, own_thresholds=True, **QUICK)
+    model.fit([train.time_slice(0 * pq.s, 2 * pq.s) for train in training])
+    differences = model.threshold_[model.labels_] - model.neuron_thresholds_
+    assert np.all(np.diff(differences.magnitude.reshape(2, 3)) < 0)
+
+
+def test_own_thresholds_is_true_or_false():
+    with pytest.raises(TypeError, match="own_thresholds is 'yes'; expected True or False"):
+        NeuLVM(two_populations(), own_thresholds="yes", labels=[0, 1], **QUICK).fit(np.ones((10, 2)))

@@ -39,7 +39,7 @@ def test_a_fit_comes_back_bit_for_bit(tmp_path, fit):
 
 def test_files_from_before_there_were_bands_and_intervals_still_load(tmp_path, fit):
     save_fit(tmp_path / "fit.npz", fit)
-    rewrite_header(tmp_path / "fit.npz", uncertainty=None, distances=None, state=None)
+    rewrite_header(tmp_path / "fit.npz", uncertainty=None, distances=None, neuron_thresholds=None, state=None)
     with np.load(tmp_path / "fit.npz") as archive:
         arrays = {name: archive[name] for name in archive.files if "lower" not in name and "upper" not in name}
     np.savez(tmp_path / "fit.npz", **arrays)

@@ -63,6 +63,8 @@ def test_groups_and_block_carry_parameters_and_intervals():
     assert_array_equal(block.annotations["neulvm_upper"], fit.uncertainty.upper)
     distances = [train.annotations.get("neulvm_distance") for train in block.segments[0].spiketrains]
     assert distances == [fit.distances[0, 0], fit.distances[1, 1], None, fit.distances[2, 0]]
+    thresholds = [train.annotations.get("neulvm_threshold") for train in block.segments[0].spiketrains]
+    assert thresholds == [*fit.neuron_thresholds[:2], None, fit.neuron_thresholds[2]]
 
 
 def test_several_fits_stand_side_by_side_and_each_replaces_only_itself():

@@ -47,8 +47,8 @@ def problem(K, t_ref, delay, with_stimulus, seed=0, T=70):
     return p, n, counts, labels, history_rate, stimulus
 
 
-def observe(counts, labels, history_rate, stimulus):
-    return Observation.from_counts(counts, labels, stimulus.shape[1], history_rate, stimulus)
+def observe(counts, labels, history_rate, stimulus, excitability=None):
+    return Observation.from_counts(counts, labels, stimulus.shape[1], history_rate, stimulus, excitability)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -66,6 +66,42 @@ def test_likelihood_equals_its_slow_twin(case, density, scheme):
     # differently, which a neuron that has never fired feels
     assert fast.part_a == pytest.approx(slow.part_a, rel=1e-7)
     assert fast.part_b == pytest.approx(slow.part_b, rel=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("case", CASES)
+def test_neurons_with_thresholds_of_their_own_have_the_hazards_of_the_twin(case, scheme):
+    p, n, counts, labels, history_rate, stimulus = problem(*CASES[case])
+    excitability = np.random.default_rng(2).uniform(0.2, 3.0, labels.size)
+    trial = observe(counts, labels, history_rate, stimulus, excitability)
+    fast = joint(p, n, trial, bin_size=DT, scheme=scheme, window=30)
+    slow = oracle.log_joint(
+        p, n, counts, labels, history_rate, stimulus, DT, scheme, 30, "binomial", excitability=excitability
+    )
+    assert fast.part_a == pytest.approx(slow.part_a, rel=1e-7)
+    assert fast.part_b == pytest.approx(slow.part_b, rel=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_excitability_is_a_lower_threshold(scheme):
+    """After their first spikes neurons depend on their population by its input alone, here as given by the counts."""
+    p, n, counts, labels, history_rate, stimulus = problem(2, 0.004, 0.006, True)
+    counts[0] = True
+    excitability = np.array([0.5, 2.0])
+
+    def after_the_first_bin(p, excitability):
+        values = (
+            joint(
+                p, n[:T], observe(counts[:T], labels, history_rate, stimulus[:T], excitability), bin_size=DT,
+                scheme=scheme, window=30, parts="a", gradient=False,
+            ).part_a
+            for T in (len(n), 1)
+        )  # fmt: skip
+        return np.subtract(*values)
+
+    lower = p._replace(threshold=p.threshold - np.log(excitability))
+    assert after_the_first_bin(p, excitability[labels]) == pytest.approx(after_the_first_bin(lower, None), rel=1e-9)
+    assert after_the_first_bin(p, excitability[labels]) != pytest.approx(after_the_first_bin(p, None), rel=1e-3)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -102,11 +138,17 @@ def test_gradients_are_exact_with_and_without_delay_refractoriness_and_stimulus(
     check_gradients(problem(K, t_ref, delay, with_stimulus, seed=4), "binomial", "second-order")
 
 
-def check_gradients(given, density, scheme):
+def test_gradients_are_exact_for_neurons_with_thresholds_of_their_own():
+    for case, scheme in zip(CASES, SCHEMES, strict=False):
+        check_gradients(problem(*CASES[case], seed=5), "binomial", scheme, excitability=(0.3, 2.5))
+
+
+def check_gradients(given, density, scheme, excitability=None):
     p, n, counts, labels, history_rate, stimulus = given
     settings = {"bin_size": DT, "scheme": scheme, "window": 30, "density": density}
-    exact = joint(p, n, observe(counts, labels, history_rate, stimulus), **settings)
     rng = np.random.default_rng(1)
+    own = None if excitability is None else rng.uniform(*excitability, labels.size)
+    exact = joint(p, n, observe(counts, labels, history_rate, stimulus, own), **settings)
     scale = {"J": 1.0, "tau_m": 1e-3, "u_rest": 1.0, "threshold": 1.0, "tau_syn": 1e-3}
     targets = {name: (getattr(exact.g_parameters, name), getattr(p, name), s) for name, s in scale.items()}
     targets |= {
@@ -119,7 +161,7 @@ def check_gradients(given, density, scheme):
         def value(x, name=name):
             parameters = p._replace(**{name: x}) if name in scale else p
             trial = observe(
-                counts, labels, x if name == "history" else history_rate, x if name == "stimulus" else stimulus
+                counts, labels, x if name == "history" else history_rate, x if name == "stimulus" else stimulus, own
             )
             return joint(parameters, x if name == "n" else n, trial, gradient=False, **settings).value
 

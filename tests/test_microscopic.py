@@ -321,6 +321,34 @@ def test_recording_takes_one_number_or_one_per_population_or_none():
     assert simulate_microscopic(circuit, duration=10 * pq.ms, random_state=1).spiketrains is None
 
 
+def test_an_excitable_neuron_fires_as_one_of_a_lower_threshold_and_the_others_as_before():
+    circuit = uncoupled(20)
+    settings = dict(duration=3 * pq.s, n_recorded=3, initial_rate=10 * pq.Hz, random_state=5)
+    alike = simulate_microscopic(circuit, **settings)
+    run = simulate_microscopic(circuit, excitability=[1.0, 0.5, 2.0], **settings)
+    assert np.array_equal(run.spiketrains[0].magnitude, alike.spiketrains[0].magnitude)
+    for i, excitability in ((1, 0.5), (2, 2.0)):
+        other = circuit.replace(threshold=circuit.threshold - np.log(excitability) * pq.mV)
+        other = simulate_microscopic(other, **settings).spiketrains[i]
+        # the first spike depends on what the neuron did before; from then on it has the same patience and input
+        found, expected = np.diff(run.spiketrains[i].magnitude), np.diff(other.magnitude)
+        n = min(found.size, expected.size)
+        assert n > 10 and found[:n].tolist() == pytest.approx(expected[:n], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "excitability, what",
+    [
+        ([1.0, 2.0], r"shape \(2,\), expected \(3,\)"),
+        ([1.0, 0.0, 2.0], "positive, finite"),
+        ([1.0, np.nan, 2.0], "positive, finite"),
+    ],
+)
+def test_an_excitability_that_does_not_fit_is_refused_by_name(excitability, what):
+    with pytest.raises(ValueError, match=f"excitability.*{what}"):
+        simulate_microscopic(uncoupled(20), duration=10 * pq.ms, n_recorded=3, excitability=excitability)
+
+
 @pytest.mark.parametrize("delay", [[0, 0, 0], [1, 2, 0.6]])  # in steps: a barrier after every step, or after 4
 def test_the_number_of_threads_changes_nothing(delay, monkeypatch):
     circuit = winner_take_all().replace(n_neurons=[401, 300, 3], delay=delay * pq.ms)

@@ -44,10 +44,11 @@ def started(observation, p, rate, scheme, window, bin_size=DT):
     return dataclasses.replace(observation, start=histories.start(past, step, np.full(len(step.leak), window)))
 
 
-def enumerate_log_likelihood(p, counts, rate, scheme, noise):
+def enumerate_log_likelihood(p, counts, rate, scheme, noise, excitability=None):
     """log Σ_n p(y, n | θ) over every possible n, each term from `joint`."""
     n_neurons = int(p.n_neurons[0])
-    observation = started(Observation.from_counts(counts, [0, 0], 1, rate), p, rate, scheme, 40)
+    observation = Observation.from_counts(counts, [0, 0], 1, rate, excitability=excitability)
+    observation = started(observation, p, rate, scheme, 40)
     terms = []
     spikes = counts.sum(axis=1).astype(int)
     for n in itertools.product(*(range(s, n_neurons - 2 + s + 1) for s in spikes)):
@@ -74,15 +75,17 @@ def law_of_cohorts(p, n, observation, scheme):
     return binom(at_stake, n_bar * others / at_stake)
 
 
-@pytest.mark.parametrize("scheme, noise", [*((scheme, "binomial") for scheme in SCHEMES), ("euler", "cohorts"),
-                                           ("second-order", "cohorts")])  # fmt: skip
-def test_filter_agrees_with_brute_force_enumeration(scheme, noise):
+@pytest.mark.parametrize("scheme, noise, excitability", [
+    *((scheme, "binomial", None) for scheme in SCHEMES), ("euler", "cohorts", None), ("second-order", "cohorts", None),
+    ("second-order", "binomial", (0.4, 2.5)),
+])  # fmt: skip
+def test_filter_agrees_with_brute_force_enumeration(scheme, noise, excitability):
     p, counts = tiny_network(J=12.0)
     if noise == "cohorts":  # where spikes do not act on their own bin, and nearly all fire in one of two bins
         p = p._replace(delay=np.array([DT]), threshold=np.array([1.2]), t_ref=np.array([DT]))
     rate = np.array([40.0])
-    exact = enumerate_log_likelihood(p, counts, rate, scheme, noise)
-    observation = Observation.from_counts(counts, [0, 0], 1, rate)
+    exact = enumerate_log_likelihood(p, counts, rate, scheme, noise, excitability)
+    observation = Observation.from_counts(counts, [0, 0], 1, rate, excitability=excitability)
     value, error = log_likelihood(
         p,
         [observation],
@@ -240,3 +243,19 @@ def test_same_seed_same_bits():
     ]
     np.testing.assert_array_equal(runs[0].log_increments, runs[1].log_increments)
     np.testing.assert_array_equal(runs[0].paths, runs[1].paths)
+
+
+def test_a_network_that_explodes_over_silence_is_improbable_but_a_number():
+    """Particles then differ by more in one bin than an exponential can hold; some have no weight left beforehand."""
+    rng = np.random.default_rng(3)
+    p, _ = tiny_network(200, J=132.0)
+    p = p._replace(tau_m=np.array([0.0054]), threshold=np.array([0.0]), tau_syn=np.array([0.003]))
+    together = np.repeat(rng.random(200) < 0.05, 5)[:, None]
+    counts = rng.random((1000, 59)) < np.where(together, 0.1, 0.002)
+    observation = Observation.from_counts(counts, np.zeros(59, dtype=int), 1, [5.0])
+    for seed in range(10):
+        found = particle_filter(
+            p, observation, np.array([[2.0], [5.0]]), bin_size=0.002, rng=np.random.default_rng(seed), n_particles=50
+        )
+        assert np.all(np.isfinite(found.log_increments)) and found.log_likelihood < -1e4
+        assert np.all(np.isfinite(found.n)) and np.all((found.predicted >= 0) & (found.predicted <= 1))

@@ -87,7 +87,10 @@ def _rivals(args, known):
 
 
 def _settings(model):
-    return {name: getattr(model, name) for name in ("method", "scheme", "n_init", "max_iter", "n_particles")}
+    return {
+        name: getattr(model, name)
+        for name in ("method", "scheme", "n_init", "max_iter", "n_particles", "own_thresholds")
+    }
 
 
 def _command(args):
@@ -101,5 +104,6 @@ def _command(args):
             words += [f"--{name.replace('_', '-')}", str(value)]
     words += ["--circuit", os.path.basename(args.circuit)] if args.circuit else []
     words += ["--bin-size", f"{args.bin_size.rescale('ms').item():g}ms"] if args.bin_size is not None else []
+    words += ["--own-thresholds"] * args.own_thresholds
     words += ["--quick"] * args.quick + (["--rivals", *args.rivals] if args.rivals is not None else [])
     return " ".join([*words, "--seed", str(args.seed)])

@@ -53,7 +53,10 @@ def run(args):
     own = bits_per_spike(result.log_likelihood, counts)
     print(f"log p(spikes) = {likelihood} nats (in the data that were fitted), in bits per spike")
     print(f"  {alike:+.3f} against one constant rate per population")
-    print(f"  {own:+.3f} against one constant rate per unit (the model knows one for all units of a population)")
+    hint = "" if args.own_thresholds else " (which units alike do not have; --own-thresholds makes them differ)"
+    print(f"  {own:+.3f} against one constant rate per unit{hint}")
+    if result.neuron_thresholds is not None:
+        print(_thresholds(result))
     if alike < 0:
         warnings.warn(
             "the fit explains the spikes worse than constant rates do: do not build on it. Try other --starts, "
@@ -76,6 +79,18 @@ def run(args):
             args.png, dpi=110
         )
         print(f"wrote {args.png}")
+
+
+def _thresholds(result):
+    """How the units of every population differ."""
+    import numpy as np
+
+    labels, ranges = np.array(result.labels), []
+    for name in result.names:
+        own = result.neuron_thresholds[labels == name]
+        if own.size:
+            ranges.append(f"{name} {own.min():.3g} to {own.max():.3g}")
+    return f"thresholds of the units (mV): {', '.join(ranges)}"
 
 
 def _smoothing(bin_size):

@@ -20,6 +20,8 @@ def add_model(command, required):
     command.add_argument("--starts", type=positive, metavar="N", help="random starts (default 2, long recordings 1)")
     command.add_argument("--iterations", type=positive, metavar="N", help="at most (default 6, long recordings 5)")
     command.add_argument("--particles", type=positive, metavar="N", help="default 100, long recordings 50")
+    command.add_argument("--own-thresholds", action="store_true",
+                         help="every unit has a threshold of its own beside its population's")  # fmt: skip
     command.add_argument("--quick", action="store_true",
                          help="1 start, 2 iterations, 50 particles: to see that it runs")  # fmt: skip
     command.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processors (default: all)")
@@ -53,8 +55,8 @@ def fitted(args, block, recording):
         flush=True,
     )
     model = NeuLVM(
-        circuit, labels=labels, bin_size=bin_size, **effort._asdict(), random_state=args.seed, n_jobs=args.jobs,
-        verbose=progress(),
+        circuit, labels=labels, bin_size=bin_size, own_thresholds=args.own_thresholds, **effort._asdict(),
+        random_state=args.seed, n_jobs=args.jobs, verbose=progress(),
     ).fit(block)  # fmt: skip
     return model, model.result_ if distances is None else model.result_.with_distances(distances), labels
 

@@ -8,7 +8,7 @@ import numpy as np
 from .. import discretization
 from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
-from . import baum_viterbi, few, hidden_activity, initialization, monte_carlo, particles, starts
+from . import baum_viterbi, few, hidden_activity, initialization, monte_carlo, own_thresholds, particles, starts
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class EMResult:
         Posterior covariance of θ, where so few values are free that `few.search` has found it.
     noise : {"binomial", "cohorts"}
         How the counts scatter in the model that was fitted.
+    excitability : numpy.ndarray, shape (n_observed,), or None
+        Of the recorded neurons, if they have thresholds of their own (see `own_thresholds`).
     """
 
     parameters: object
@@ -61,6 +63,7 @@ class EMResult:
     landscape: object = None
     covariance: np.ndarray | None = None
     noise: str = "binomial"
+    excitability: np.ndarray | None = None
 
 
 def fit(
@@ -81,6 +84,7 @@ def fit(
     n_jobs=None,
     start=None,
     smoothing=None,
+    own=False,
     verbose=0,
     watch=lambda: None,
 ):
@@ -125,6 +129,9 @@ def fit(
     smoothing : float, optional
         Standard deviation in s of the kernel that smooths spikes into a first activity. By default chosen by the data
         (`initialization.smoothed_activity`); further starts of "viterbi" then have narrower ones.
+    own : bool
+        Whether every recorded neuron has a threshold of its own. The search takes them from the neurons' rates; what is
+        found says how they differ, given the activity.
     verbose : int
         1 shows a progress bar.
     watch : callable, optional
@@ -147,8 +154,9 @@ def fit(
     activities, width = initialization.smoothed_activity(counts, labels, K, bin_size, smoothing)
     log.info("smoothed activity: Gaussian kernel of %g ms", 1e3 * width)
     stimuli = [None] * len(counts) if stimuli is None else stimuli
+    excitability = own_thresholds.from_rates(counts, labels, K) if own else None
     observations = tuple(
-        Observation.from_counts(trial, labels, K, activity[0], stimulus)
+        Observation.from_counts(trial, labels, K, activity[0], stimulus, excitability)
         for trial, activity, stimulus in zip(counts, activities, stimuli, strict=True)
     )
     histories = initialization.past_rates(counts, labels, K, bin_size, width)
@@ -202,7 +210,7 @@ def noise_of(noise, circuit, n_free, bin_size, scheme, method):
 
 def _of_few(setting, found, noise, rng):
     """Result of a search among few free values."""
-    parameters, inferred, collapsed = _inferred(setting, found.theta, noise, rng)
+    parameters, inferred, collapsed, excitability = _inferred(setting, found.theta, noise, rng)
     converged = found.converged and not found.interrupted and not collapsed
     status = (
         "interrupted" if found.interrupted
@@ -214,20 +222,23 @@ def _of_few(setting, found, noise, rng):
         parameters,
         setting.histories,
         *_columns(inferred),
-        log_likelihood=float(sum(trial.log_increments.sum() for trial in inferred)),
-        log_likelihood_error=float(np.sqrt(sum(trial.error**2 for trial in inferred))),
+        **dict(zip(("log_likelihood", "log_likelihood_error"), _log_likelihood(inferred), strict=True)),
         n_iter=len(found.trace),
         converged=converged,
         status=status,
         trace=found.trace,
         covariance=found.covariance,
         noise=noise,
+        excitability=excitability,
     )
 
 
 def _of_monte_carlo(setting, found, max_iter, rng):
     """Result of Monte-Carlo EM."""
-    parameters, inferred, collapsed = _inferred(setting, found.theta, "binomial", rng)
+    parameters, inferred, collapsed, excitability = _inferred(setting, found.theta, "binomial", rng)
+    value, error = found.log_likelihood, found.error
+    if excitability is not None:  # they have changed since
+        value, error = _log_likelihood(inferred)
     status = _status(found.converged, found.interrupted, max_iter)
     if collapsed:
         status += f"; {hidden_activity.LOST}"
@@ -237,13 +248,14 @@ def _of_monte_carlo(setting, found, max_iter, rng):
         parameters,
         setting.histories,
         *_columns(inferred),
-        log_likelihood=found.log_likelihood,
-        log_likelihood_error=found.error,
+        log_likelihood=value,
+        log_likelihood_error=error,
         n_iter=len(found.trace),
         converged=found.converged and not collapsed,
         status=status,
         trace=found.trace,
         landscape=found.landscape,
+        excitability=excitability,
     )
 
 
@@ -274,18 +286,32 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
         converged=converged,
         status=_status(converged, interrupted, max_iter),
         trace=state.trace,
+        excitability=setting.observations[0].excitability,
     )
 
 
 def _inferred(setting, theta, noise, rng):
-    """Parameters, the hidden activity of every trial, and whether a filter lost track of one."""
+    """Parameters, the hidden activity of every trial, whether a filter lost track of one, and the excitability."""
     parameters = setting.space.unpack(theta)
-    inferred = hidden_activity.infer(
-        parameters, setting.observations, setting.histories, bin_size=setting.bin_size, scheme=setting.scheme,
-        method="smc", noise=noise, n_particles=hidden_activity.MORE_PARTICLES * setting.n_particles, rng=rng,
-        n_jobs=setting.n_jobs,
-    )  # fmt: skip
-    return parameters, inferred, any(trial.collapsed for trial in inferred)
+
+    def infer(observations, rng):
+        return hidden_activity.infer(
+            parameters, observations, setting.histories, bin_size=setting.bin_size, scheme=setting.scheme,
+            method="smc", noise=noise, n_particles=hidden_activity.MORE_PARTICLES * setting.n_particles, rng=rng,
+            n_jobs=setting.n_jobs,
+        )  # fmt: skip
+
+    inferred, excitability = infer(setting.observations, rng), None
+    if setting.observations[0].excitability is not None:
+        observations = own_thresholds.refined(setting.observations, [trial.predicted for trial in inferred])
+        inferred, excitability = infer(observations, rng), observations[0].excitability
+    return parameters, inferred, any(trial.collapsed for trial in inferred), excitability
+
+
+def _log_likelihood(inferred):
+    """log p(y | θ) of all trials, and its standard error."""
+    value = float(sum(trial.log_increments.sum() for trial in inferred))
+    return value, float(np.sqrt(sum(trial.error**2 for trial in inferred)))
 
 
 def _columns(inferred):

@@ -433,6 +433,7 @@ def _trial_of(observation, step, by_cohorts, first_weighted):
         spiking,
         last_spike,
         labels,
+        observation.hazard_factors,
         np.ascontiguousarray(observation.stimulus, dtype=float),
         ((last_spike < 0).astype(float) @ member) > 0,
         (spiking.astype(float) @ member).astype(np.int64),

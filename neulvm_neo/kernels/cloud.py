@@ -98,6 +98,7 @@ class Trial(NamedTuple):
     spiking: np.ndarray  # (T, n_observed) bool
     last_spike: np.ndarray  # (T, n_observed) int: bin of the last spike before, or -1
     labels: np.ndarray  # (n_observed,) int
+    excitability: np.ndarray  # (n_observed,)
     stimulus: np.ndarray  # (T, K) mV
     unseen: np.ndarray  # (T, K) bool: somebody has not fired before
     n_spikes: np.ndarray  # (T, K) int, of the recorded neurons
@@ -193,19 +194,19 @@ def weigh(cloud, co, trial, t, potentials, hazard, log_weight, weights, predicte
     labels, K, P = trial.labels, trial.delay_bins.size, cloud.set_of.size
     contamination = CONTAMINATION_RATE * trial.bin_size
     for o in range(labels.size):
-        k, spike, last = labels[o], trial.spiking[t, o], trial.last_spike[t, o]
+        k, spike, last, times = labels[o], trial.spiking[t, o], trial.last_spike[t, o], trial.excitability[o]
         age = t - last
         r = int(c[k, REFRACTORY])
         if last < 0:
             for p in range(P):
                 h = min(max(potentials[k, H_UNSEEN, p], contamination), CERTAINTY)
-                hazard[p] = -log(1.0 - h)
+                hazard[p] = -times * log(1.0 - h)
         elif age < r or (age == r and c[k, WEIGHT_A] == 0.0):
             hazard[:] = contamination
         elif age <= r + 1:
             for p in range(P):
                 q = set_of[p] * K + k
-                hazard[p] = young_hazard(
+                hazard[p] = times * young_hazard(
                     age, at_release[o, p], decay[q, int(c[q, WINDOW]) - age], potentials[k, H_START, p],
                     potentials[k, H_END, p], potentials[k, MU, p], q, c,
                 )  # fmt: skip
@@ -216,7 +217,7 @@ def weigh(cloud, co, trial, t, potentials, hazard, log_weight, weights, predicte
             if c.shape[0] == K:  # one set of parameters for all
                 fade = decay[k, window - age] if age <= window else leak ** (age - c[k, DECAY_ORIGIN])
                 for p in range(P):
-                    hazard[p] = grown_hazard(
+                    hazard[p] = times * grown_hazard(
                         fade * at_release[o, p], potentials[k, H_START, p], potentials[k, H_END, p],
                         potentials[k, GAP_END, p], potentials[k, MU, p], offset, curvature, leak, w0, w1,
                     )  # fmt: skip
@@ -227,7 +228,7 @@ def weigh(cloud, co, trial, t, potentials, hazard, log_weight, weights, predicte
                     hazard[p] = fade * at_release[o, p]
                 for p in range(P):
                     q = set_of[p] * K + k
-                    hazard[p] = grown_hazard(
+                    hazard[p] = times * grown_hazard(
                         hazard[p], potentials[k, H_START, p], potentials[k, H_END, p], potentials[k, GAP_END, p],
                         potentials[k, MU, p], c[q, OFFSET], c[q, CURVATURE], c[q, LEAK], w0, w1,
                     )  # fmt: skip

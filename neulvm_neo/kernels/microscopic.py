@@ -28,10 +28,10 @@ def patience(key, index, neuron):
 
 
 @njit(cache=True, nogil=True)
-def first_patience(key, wait, n_spikes_of):
-    """Patience number 0 of all neurons, (N,), filled; `n_spikes_of` is set to 0."""
+def first_patience(key, stamina, wait, n_spikes_of):
+    """Patience number 0 of all neurons, (N,), of mean `stamina`, filled; `n_spikes_of` is set to 0."""
     for i in range(wait.size):
-        wait[i] = patience(key, np.uint64(0), np.uint64(i))
+        wait[i] = stamina[i] * patience(key, np.uint64(0), np.uint64(i))
         n_spikes_of[i] = 0
 
 
@@ -59,7 +59,7 @@ def n_impatient(wait):
 
 
 @njit(cache=True, nogil=True)
-def fire(first, stop, step, key, V, wait, n_spikes_of, asleep, newest, begin, end, recorded_until, n_spikes,
+def fire(first, stop, step, key, stamina, V, wait, n_spikes_of, asleep, newest, begin, end, recorded_until, n_spikes,
          spike_step, spike_neuron):  # fmt: skip
     """Spikes of one step: who has run out of patience falls asleep, gets a new one, and is noted if recorded."""
     for i in range(first, stop):
@@ -68,7 +68,7 @@ def fire(first, stop, step, key, V, wait, n_spikes_of, asleep, newest, begin, en
             asleep[newest] = i
             newest = newest + 1 if newest + 1 < end else begin
             n_spikes_of[i] += np.uint32(1)
-            wait[i] = patience(key, np.uint64(n_spikes_of[i]), np.uint64(i))
+            wait[i] = stamina[i] * patience(key, np.uint64(n_spikes_of[i]), np.uint64(i))
             if i < recorded_until:
                 spike_step[n_spikes] = step
                 spike_neuron[n_spikes] = i
@@ -81,7 +81,8 @@ def advance(
     thread, start, stop, steps_per_bin, warm_up, time_step,
     leak, drive_gain, synaptic_gain, synaptic_decay, J, u_rest, offset, refractory_steps, delay_steps, n_neurons,
     stimulus, key, border, n_recorded,
-    V, wait, n_spikes_of, asleep, oldest, newest, n_waking, filtered, past, n, n_spikes, spike_step, spike_neuron,
+    stamina, V, wait, n_spikes_of, asleep, oldest, newest, n_waking, filtered, past, n, n_spikes, spike_step,
+    spike_neuron,
 ):  # fmt: skip
     """Advance one thread's share of the network over the steps [start, stop).
 
@@ -113,6 +114,8 @@ def advance(
         Neurons border[k, i] … border[k, i + 1] - 1 are population k's in share i.
     n_recorded : (K,) int
         The first so many neurons of every population are recorded.
+    stamina : (N,)
+        Mean patience.
     V, wait, n_spikes_of : (N,), updated
         Potential in mV; patience left; how many spikes a neuron has fired (uint32).
     asleep : (N,) uint32, updated
@@ -167,8 +170,8 @@ def advance(
                     if n_of_these > 0:
                         n_fired += n_of_these
                         newest[thread, k], n_spikes = fire(
-                            glance, glance_end, t, key, V, wait, n_spikes_of, asleep, newest[thread, k], begin, end,
-                            recorded_until, n_spikes, spike_step, spike_neuron,
+                            glance, glance_end, t, key, stamina, V, wait, n_spikes_of, asleep, newest[thread, k], begin,
+                            end, recorded_until, n_spikes, spike_step, spike_neuron,
                         )  # fmt: skip
             n_waking[thread, k, slot] = n_fired
             past[thread, t % memory, k] = n_fired

@@ -62,7 +62,7 @@ def decay_since_release(k, c):
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
 def likelihood(
-    start, stop, n_history, spikes, offsets, labels, edges, release, h_unseen, c, with_gradient,
+    start, stop, n_history, spikes, offsets, labels, excitability, edges, release, h_unseen, c, with_gradient,
     g_edges, g_release, g_h_unseen, g_c,
 ):  # fmt: skip
     """log p of all neurons' spikes and silence in the bins [start, stop), and its gradient if that is asked for.
@@ -76,6 +76,8 @@ def likelihood(
         Where a neuron's spikes begin.
     labels : (n_observed,) int
         Populations.
+    excitability : (n_observed,)
+        Hazards, as multiples of the population's at the same potential.
     edges : (≥ 6, K, ≥ stop - start)
         See `sweep.prepare`.
     release : (K, n_history + T)
@@ -97,11 +99,11 @@ def likelihood(
             if decay.size == 0:
                 decay, decay_slope = decay_since_release(k, c)
             mine = spikes[offsets[o] : offsets[o + 1]]
-            _missing_potential(k, mine, n_bins, n_history, start, stop, release, decay, c, G, g_x)
+            _missing_potential(k, mine, excitability[o], n_bins, n_history, start, stop, release, decay, c, G, g_x)
             log_p += _hazards(k, count, edges, G, c, g_x, x_start, x_end, x)
             log_p += _around_spikes(
-                k, mine, n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope, c, x, g_x,
-                with_gradient, g_edges, g_release, g_h_unseen, g_c,
+                k, mine, excitability[o], n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope,
+                c, x, g_x, with_gradient, g_edges, g_release, g_h_unseen, g_c,
             )  # fmt: skip
             if with_gradient:
                 _hazards_gradient(k, count, edges, G, c, g_x, x_start, x_end, g_edges, g_c)
@@ -118,8 +120,9 @@ def _first_to_look_at(spikes, start):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
-def _missing_potential(k, spikes, n_bins, n_history, start, stop, release, decay, c, G, g_x):
-    """Fill G, what a neuron's potential lacks of H at the end of the bins, and g_x: -1 where `_hazards` is right, or 0.
+def _missing_potential(k, spikes, excitability, n_bins, n_history, start, stop, release, decay, c, G, g_x):
+    """Fill G, what a neuron's potential lacks of H at the end of the bins, and g_x: minus the excitability where
+    `_hazards` is right, or 0.
 
     It is wrong before the first recorded spike and until a neuron has been released. Where the reset is forgotten, G
     is 0.
@@ -127,7 +130,7 @@ def _missing_potential(k, spikes, n_bins, n_history, start, stop, release, decay
     r, R = int(c[k, REFRACTORY]), int(c[k, RELEASE])
     count = stop - start
     for row in range(count):
-        G[row], g_x[row] = 0.0, -1.0
+        G[row], g_x[row] = 0.0, -excitability
     seen = min(max((spikes[0] + 1 if spikes.size else n_bins) - start, 0), count)
     g_x[:seen] = 0.0
     for i in range(_first_to_look_at(spikes, start), spikes.size):
@@ -170,7 +173,7 @@ def _missing_potential_gradient(
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, forceinline=True)
 def _hazards(k, count, edges, G, c, g_x, x_start, x_end, x):
-    """Fill x of every bin for a neuron that lacks G, and its parts; returns the log p of silence where g_x is -1."""
+    """Fill x of every bin for a neuron that lacks G, and its parts; returns the log p of silence, Σ g_x x."""
     curvature, per_leak, w0, w1 = c[k, CURVATURE], 1.0 / c[k, LEAK], c[k, WEIGHT_START], c[k, WEIGHT_END]
     silence = 0.0
     for j in range(count):
@@ -218,7 +221,7 @@ def _hazards_gradient(k, count, edges, G, c, g_x, x_start, x_end, g_edges, g_c):
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _around_spikes(
-    k, spikes, n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope, c, x, g_x,
+    k, spikes, excitability, n_bins, n_history, start, stop, edges, release, h_unseen, decay, decay_slope, c, x, g_x,
     with_gradient, g_edges, g_release, g_h_unseen, g_c,
 ):  # fmt: skip
     """Log p of the spikes, of the bins before the first one and of refractoriness, less what `_hazards` has for them.
@@ -231,13 +234,14 @@ def _around_spikes(
     first_spike = spikes[0] if spikes.size else n_bins
     log_p = 0.0
     for t in range(start, min(first_spike, stop)):
-        log_p += math.log1p(-min(h_unseen[k, t], CERTAINTY))
+        log_p += excitability * math.log1p(-min(h_unseen[k, t], CERTAINTY))
         if with_gradient and h_unseen[k, t] < CERTAINTY:
-            g_h_unseen[k, t] -= 1.0 / (1.0 - h_unseen[k, t])
+            g_h_unseen[k, t] -= excitability / (1.0 - h_unseen[k, t])
     if start <= first_spike < stop:
-        log_p += math.log(max(h_unseen[k, first_spike], contamination))
-        if with_gradient and h_unseen[k, first_spike] > contamination:
-            g_h_unseen[k, first_spike] += 1.0 / h_unseen[k, first_spike]
+        quiet = -excitability * math.log1p(-min(h_unseen[k, first_spike], CERTAINTY))  # -log p of silence
+        log_p += math.log(max(-math.expm1(-quiet), contamination))
+        if with_gradient and -math.expm1(-quiet) > contamination and h_unseen[k, first_spike] < CERTAINTY:
+            g_h_unseen[k, first_spike] += excitability / (math.expm1(quiet) * (1.0 - h_unseen[k, first_spike]))
     for i in range(_first_to_look_at(spikes, start), spikes.size):
         birth = spikes[i]
         if birth >= stop:
@@ -252,15 +256,17 @@ def _around_spikes(
             H_0, H_1, mu, L_a = edges[H_START, k, row], edges[H_END, k, row], edges[MU, k, row], edges[L_A, k, row]
             at_release = release[k, n_history + min(birth + int(c[k, RELEASE]), n_bins - 1)]
             here, at_release, L_b = _newborn(k, t - birth, at_release, H_0, H_1, mu, L_a, decay[0], c)
+            here *= excitability
             log_p += log_one_minus_exp(here) if fires else -here
             if with_gradient:
                 _newborn_gradient(
                     k, birth, t, n_history, at_release, H_0, mu, L_a, L_b, decay[0], decay_slope[0], c,
-                    1.0 / math.expm1(here) if fires else -1.0, row, g_edges, g_release, g_c,
+                    excitability * (1.0 / math.expm1(here) if fires else -1.0), row, g_edges, g_release, g_c,
                 )  # fmt: skip
         if end < stop and end > birth + r + 1 and end >= start:
-            log_p += log_one_minus_exp(x[end - start]) + x[end - start]
-            g_x[end - start] = 1.0 / math.expm1(x[end - start])
+            here = excitability * x[end - start]
+            log_p += log_one_minus_exp(here) + here
+            g_x[end - start] = excitability / math.expm1(here)
     return log_p
 
 

@@ -15,6 +15,8 @@ from .mesoscopic import _FAST, BLOCK, N_POTENTIALS, N_ROWS
 
 # entries of `clock`: first column of the cohorts' window, swaps of the two clouds so far
 FIRST, SWAPS, N_CLOCK = range(3)
+# Sums of weights below this are formed anew from logarithms: they might be 0, or have no finite inverse.
+LEAST_TOTAL = 1e-200
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -61,6 +63,30 @@ def _log_probability(count, n_others, at_stake, p):
         value += math.lgamma(at_stake + 1.0) - math.lgamma(at_stake - count + 1.0)
         value -= math.lgamma(n_others + 1.0) - math.lgamma(n_others - count + 1.0)
     return value
+
+
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
+def _counted(log_weight, weights, out):
+    """The weights (P,) of particles, times what exp(log_weight) adds to them: fills `out`, but for a common factor.
+
+    Returns
+    -------
+    log Σ weights exp(log_weight), and Σ out
+    """
+    largest, total = log_weight.max(), 0.0
+    for p in range(weights.size):
+        out[p] = weights[p] * math.exp(log_weight[p] - largest)
+        total += out[p]
+    if total > LEAST_TOTAL:
+        return largest + math.log(total), total
+    # who explains the spikes best by far has hardly any weight, as where a network that explodes meets silence
+    for p in range(weights.size):
+        out[p] = log_weight[p] + (math.log(weights[p]) if weights[p] > 0.0 else -math.inf)
+    largest, total = out.max(), 0.0
+    for p in range(weights.size):
+        out[p] = math.exp(out[p] - largest)
+        total += out[p]
+    return largest + math.log(total), total
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
@@ -167,15 +193,10 @@ def advance(
         square, log_increment[t] = 0.0, 0.0
         if n_observed > 0:
             weigh(here, co, trial, t, potentials, hazard, log_weight, weights, predicted[t])
-            largest = log_weight.max()
-            total = 0.0
-            for p in range(n_particles):
-                log_weight[p] = weights[p] * math.exp(log_weight[p] - largest)
-                total += log_weight[p]
-            log_increment[t] = largest + math.log(total)
+            log_increment[t], total = _counted(log_weight, weights, hazard)
             for p in range(n_particles):
                 if t >= trial.first_weighted:
-                    weights[p] = log_weight[p] / total
+                    weights[p] = hazard[p] / total
                 log_weight[p] = 0.0
                 square += weights[p] * weights[p]
         for k in range(K):

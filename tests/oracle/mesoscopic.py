@@ -31,8 +31,12 @@ class Joint(NamedTuple):
     variance: np.ndarray
 
 
-def log_joint(p, n, counts, labels, history_rate, stimulus, dt, scheme, window, density):
-    """The joint log-likelihood of one trial; `window` is one number of bins or one per population."""
+def log_joint(p, n, counts, labels, history_rate, stimulus, dt, scheme, window, density, excitability=None):
+    """The joint log-likelihood of one trial; `window` is one number of bins or one per population.
+
+    `excitability`: of every recorded neuron, times whose hazard its own one is.
+    """
+    excitability = np.ones(len(labels)) if excitability is None else excitability
     T, K = n.shape
     network = Mesoscopic(p, history_rate, stimulus[0], dt, scheme, np.broadcast_to(window, K))
     n_bar, variance = np.zeros((T, K)), np.zeros((T, K))
@@ -43,10 +47,10 @@ def log_joint(p, n, counts, labels, history_rate, stimulus, dt, scheme, window, 
         for i, k in enumerate(labels):
             fired = bool(counts[t, i])
             if last[i] is None:
-                h = network.h_unseen[k]
+                h = 1.0 - (1.0 - network.h_unseen[k]) ** excitability[i]
                 part_a += math.log(max(h, CONTAMINATION_RATE * dt)) if fired else math.log1p(-min(h, 1.0 - 1e-9))
             else:
-                x = network.recorded_hazard(k, last[i])
+                x = network.recorded_hazard(k, last[i], excitability[i])
                 part_a += log_one_minus_exp(x) if fired else -x
             if fired:
                 last[i] = t
@@ -264,7 +268,7 @@ class Mesoscopic:
         rise_end = slope_end(H_end)
         return Prospect(n_bar, v0, S_after, L_after, free, firing, rate, missing, H_end, rise_end, V_end, E1)
 
-    def recorded_hazard(self, k, s):
+    def recorded_hazard(self, k, s, excitability=1.0):
         """Hazard over the coming bin of a recorded neuron that last fired in bin s, of any age."""
         age, i, r = self.t - s, s + self.before, self.r[k]
         wA, w0B, w1B = self.young_weights(k)
@@ -272,7 +276,7 @@ class Mesoscopic:
         if age < r or (age == r and wA == 0):
             return CONTAMINATION_RATE * self.dt
         if age == r:
-            return wA * E1
+            return excitability * wA * E1
         off, tau, dt = self.offset(k), self.p.tau_m[k], self.dt
         R, hrho = self.release(k)
         if age == r + 1:
@@ -280,14 +284,15 @@ class Mesoscopic:
             if R > r:
                 slope = (self.drive(k) - self.H[k]) / tau + self.current(k)
                 v_end = H_end - math.exp(-(1 - hrho) * dt / tau) * (self.H[k] + hrho * dt * slope)
-            return w0B * E1 + w1B * hazard(v_end - off)
+            return excitability * (w0B * E1 + w1B * hazard(v_end - off))
         v, v_end = self.V[k][i], V_end[i]
         if not self.second:
-            return hazard(v_end - off)
+            return excitability * hazard(v_end - off)
         filtered_end, _ = self.advance(k, self.H[k], self.predicted)
         slope = (self.drive(k) - v) / tau + self.current(k)
         slope_end = (self.drive(k) - v_end) / tau + self.current(k, filtered_end)
-        return (hazard(v - off) * tilted(dt / 6 * slope) + hazard(v_end - off) * tilted(-dt / 6 * slope_end)) / 2
+        start, end = hazard(v - off) * tilted(dt / 6 * slope), hazard(v_end - off) * tilted(-dt / 6 * slope_end)
+        return excitability * (start + end) / 2
 
     def settle(self, n):
         """The bin's counts are known: advance everything to its end."""

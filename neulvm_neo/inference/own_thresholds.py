@@ -1,0 +1,60 @@
+"""Recorded neurons that differ from their population in their threshold, as real ones do: how excitable each one is.
+
+Neuron i of population k has the threshold ϑ_i = ϑ_k - ln e_i mV: at the same potential its hazard is e_i times that of
+the population, whose hidden neurons are all alike. Beforehand e_i is distributed as Gamma(α, α), of mean 1; given how
+often a neuron would have fired with e_i = 1 after its own last spikes, e_i is (spikes + α) / (expected + α) on average.
+"""
+
+import dataclasses
+
+import numpy as np
+
+# α: what is believed beforehand of a neuron weighs as much as this many of its spikes.
+PRIOR_SPIKES = 2.0
+
+
+def from_rates(counts, labels, n_populations):
+    """A first guess, before there is a model: a neuron's spikes over the mean of its population's recorded neurons.
+
+    Parameters
+    ----------
+    counts : sequence of numpy.ndarray, shape (n_bins, n_observed)
+        Trials.
+    labels : numpy.ndarray of int, shape (n_observed,)
+    n_populations : int
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_observed,)
+        Of mean 1 in every population.
+
+    Examples
+    --------
+    >>> from_rates([np.array([[1, 0, 1], [1, 1, 0], [1, 0, 0]])], np.array([0, 0, 1]), 2)
+    array([1.25, 0.75, 1.  ])
+    """
+    spikes = sum(np.asarray(trial, dtype=float).sum(axis=0) for trial in counts)
+    members = np.bincount(labels, minlength=n_populations)
+    mean = np.bincount(labels, weights=spikes, minlength=n_populations) / np.maximum(members, 1)
+    return (spikes + PRIOR_SPIKES) / (mean[labels] + PRIOR_SPIKES)
+
+
+def refined(observations, predicted):
+    """Observations with what a model that was fitted to them says of e, instead of the e that it was fitted with.
+
+    Parameters
+    ----------
+    observations : sequence of Observation
+        With an excitability, the same in all trials.
+    predicted : sequence of numpy.ndarray, shape (n_bins, n_observed)
+        Probability to fire in every bin of every trial, given the spikes before.
+
+    Returns
+    -------
+    tuple of Observation
+    """
+    before = observations[0].hazard_factors
+    spikes = sum(np.array([times.size for times in trial.spikes], dtype=float) for trial in observations)
+    expected = sum(-np.log1p(-np.minimum(p, 1.0 - 1e-9)).sum(axis=0) for p in predicted) / before
+    excitability = (spikes + PRIOR_SPIKES) / (expected + PRIOR_SPIKES)
+    return tuple(dataclasses.replace(trial, excitability=excitability) for trial in observations)
