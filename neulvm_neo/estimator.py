@@ -514,7 +514,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         runs = [
             simulate_freely(
                 self.circuit_, duration, level=level, bin_size=self._bin_size, scheme=self.scheme, noise=self.noise_,
-                n_recorded=self.result_.n_recorded, stimulus=stimulus, random_state=rng,
+                labels=self.labels_, n_recorded=self.result_.n_recorded, excitability=self._excitability(),
+                stimulus=stimulus, random_state=rng,
             )
             for _ in range(n_trials)
         ]  # fmt: skip

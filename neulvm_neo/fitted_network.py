@@ -42,12 +42,10 @@ def simulate_recording(
     """
     integration, longest_step = _NETWORK_OF[scheme]
     labels = np.asarray(labels)
-    if excitability is not None:  # by population, as the recorded neurons come
-        excitability = np.asarray(excitability)[np.argsort(labels[labels >= 0], kind="stable")]
     run = simulate_microscopic(
         circuit, duration=units.seconds(n_samples * bin_size), bin_size=units.seconds(bin_size), stimulus=stimulus,
         time_step=_part_of(bin_size, longest_step), integration=integration, n_recorded=n_recorded,
-        excitability=excitability, random_state=random_state,
+        excitability=_by_population(excitability, labels), random_state=random_state,
     )  # fmt: skip
     X = np.zeros((n_samples, len(labels)))
     columns = np.argsort(np.where(labels < 0, len(circuit.names), labels), kind="stable")
@@ -57,7 +55,10 @@ def simulate_recording(
     return X, run.activity
 
 
-def simulate_freely(circuit, duration, *, level, bin_size, scheme, noise, n_recorded, stimulus=None, random_state=None):
+def simulate_freely(
+    circuit, duration, *, level, bin_size, scheme, noise, labels, n_recorded, excitability=None, stimulus=None,
+    random_state=None,
+):  # fmt: skip
     """A run of whole populations with the time step of the fit, or of every neuron in steps of 0.2 ms or less.
 
     Parameters
@@ -68,8 +69,8 @@ def simulate_freely(circuit, duration, *, level, bin_size, scheme, noise, n_reco
     bin_size : float, s
     scheme, noise : str
         Of the mesoscopic model.
-    n_recorded : tuple of int
-        Neurons per population whose spikes a microscopic run keeps.
+    labels, n_recorded, excitability
+        See `simulate_recording`: the neurons whose spikes a microscopic run keeps, population after population.
     stimulus, random_state
         See `simulate_mesoscopic`.
 
@@ -83,8 +84,16 @@ def simulate_freely(circuit, duration, *, level, bin_size, scheme, noise, n_reco
     if level == "mesoscopic":
         return simulate_mesoscopic(circuit, scheme=scheme, noise=noise, **settings)
     return simulate_microscopic(
-        circuit, time_step=_part_of(bin_size, _TIME_STEP), integration="exact", n_recorded=n_recorded, **settings
-    )
+        circuit, time_step=_part_of(bin_size, _TIME_STEP), integration="exact", n_recorded=n_recorded,
+        excitability=_by_population(excitability, np.asarray(labels)), **settings,
+    )  # fmt: skip
+
+
+def _by_population(excitability, labels):
+    """The same in the order in which `simulate_microscopic` records neurons."""
+    if excitability is None:
+        return None
+    return np.asarray(excitability)[np.argsort(labels[labels >= 0], kind="stable")]
 
 
 def _part_of(bin_size, longest):

@@ -845,11 +845,11 @@ DIFFERENT = np.array([2.2, 1.0, 0.4, 1.8, 1.0, 0.5])  # excitability of three ne
 
 @pytest.fixture(scope="module")
 def of_different_neurons():
-    """Two recordings of 20 s of unequal neurons, and fits to the first: with thresholds of their own, and without."""
+    """Two recordings of 12 s of unequal neurons, and fits to the first: with thresholds of their own, and without."""
     training, held_out = (
-        record(20.0, n_recorded=(3, 3), seed=seed, excitability=DIFFERENT).spiketrains for seed in (3, 4)
+        record(12.0, n_recorded=(3, 3), seed=seed, excitability=DIFFERENT).spiketrains for seed in (3, 4)
     )
-    settings = QUICK | dict(labels="population", max_iter=8, n_particles=100)
+    settings = QUICK | dict(labels="population", max_iter=5, n_particles=20)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = [NeuLVM(two_populations(), own_thresholds=own, **settings).fit(training) for own in (True, False)]
@@ -883,7 +883,7 @@ def test_such_a_fit_is_the_same_after_saving_and_for_its_columns_in_any_order(of
     assert again.score(held_out) == own.score(held_out)
     X, order = binned(training), [4, 0, 5, 1, 3, 2]
     labels = own.labels_[order]
-    settings = QUICK | dict(max_iter=3, n_particles=50, own_thresholds=True)
+    settings = QUICK | dict(max_iter=3, n_particles=20, own_thresholds=True)
     mixed = NeuLVM(two_populations(), labels=[*labels, -1], **settings)
     mixed.fit(np.column_stack([X[:, order], np.zeros(len(X))]))
     assert np.isnan(mixed.neuron_thresholds_[-1])
@@ -892,12 +892,24 @@ def test_such_a_fit_is_the_same_after_saving_and_for_its_columns_in_any_order(of
     rates = mixed.sample(20_000, random_state=1)[0].mean(axis=0)
     assert rates[-1] == 0
     assert_allclose(rates[:-1] / X[:, order].mean(axis=0), 1, atol=0.3)
+    trains = mixed.simulate(40 * pq.s, level="microscopic", random_state=1).spiketrains
+    assert [train.annotations["population"] for train in trains] == ["E"] * 3 + ["I"] * 3
+    rates, by_population = [len(train) / 40 for train in trains], X[:, order][:, np.argsort(labels, kind="stable")]
+    assert_allclose(rates / (by_population.mean(axis=0) / 0.002), 1, atol=0.3)
 
 
 def test_the_uncertainty_of_such_a_fit_is_that_of_its_own_likelihood(of_different_neurons):
     training, _, own, _ = of_different_neurons
     found = own.uncertainty(training)
     assert np.all(found.lower < found.upper) and found.names == ("u_rest[E]", "u_rest[I]")
+
+
+def test_where_many_values_are_free_they_are_found_as_well(of_different_neurons):
+    training = [train.time_slice(0 * pq.s, 4 * pq.s) for train in of_different_neurons[0]]
+    circuit = two_populations(free=("u_rest", "threshold"))
+    model = NeuLVM(circuit, labels="population", start=circuit, own_thresholds=True, **QUICK).fit(training)
+    assert_allclose((model.threshold_[model.labels_] - model.neuron_thresholds_).magnitude, np.log(DIFFERENT), atol=0.4)
+    assert model.score(training) * 2000 == pytest.approx(model.log_likelihood_, rel=0.01)
 
 
 @pytest.mark.parametrize("method", ["viterbi", "paper"])
