@@ -116,8 +116,8 @@ def run_network(
     max_threads : int
     before : numpy.ndarray, shape (n_steps, n_populations), optional
         Spike counts of the last steps before step 0; before them, and by default, the activity has been `rate`.
-    stamina : numpy.ndarray, shape (n_neurons,), optional
-        Mean patience of every neuron; default 1.
+    stamina : numpy.ndarray, shape (number of recorded neurons,), optional
+        Mean patience of the recorded neurons, population after population; default 1, which the others have.
 
     Returns
     -------
@@ -131,14 +131,17 @@ def run_network(
     refractory, delay = step["refractory_steps"], step["delay_steps"]
     V[sleep > 0] = microscopic.ASLEEP
     patience, n_spikes_of = np.empty(V.size), np.empty(V.size, dtype=np.uint32)
-    stamina = np.ones(V.size) if stamina is None else stamina
-    microscopic.first_patience(key, stamina, patience, n_spikes_of)
+    microscopic.first_patience(key, patience, n_spikes_of)
 
     until_arrival = 1 + int(delay.min())
     n_threads = min(max(V.size * until_arrival // _UPDATES_PER_BARRIER, 1), max_threads)
     at_once = min(_UPDATES_AT_ONCE // V.size, _SPIKES_AT_ONCE // max(n_recorded.sum(), 1))
     at_once = max(min(at_once, until_arrival if n_threads > 1 else n_steps), 1)
     first_of = np.concatenate([[0], np.cumsum(size)[:-1]])
+    stamina = np.empty(0) if stamina is None else stamina
+    if stamina.size:
+        who = [begin + np.arange(many) for begin, many in zip(first_of, n_recorded, strict=True)]
+        patience[np.concatenate(who)] *= stamina
     border = first_of[:, None] + size[:, None] * np.arange(n_threads + 1) // n_threads
     asleep, oldest, newest, n_waking = _sleepers(sleep, border, refractory)
     past = np.zeros((n_threads, delay.max() + delay.min() + 2, K))

@@ -104,7 +104,7 @@ def simulate_microscopic(
     )
     rate = _initial_rates(initial_rate, circuit.n_populations)
     recorded = _recorded(n_recorded, circuit)
-    stamina = _stamina(excitability, recorded, circuit)
+    stamina = _stamina(excitability, recorded)
     max_threads = _threads(n_jobs)
     rng = generator_from(random_state)
     key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
@@ -317,12 +317,10 @@ def _recorded(n_recorded, circuit):
     return np.array(np.broadcast_to(recorded, (circuit.n_populations,)), dtype=np.int64)
 
 
-def _stamina(excitability, recorded, circuit):
-    """Mean patience of every neuron: 1 / excitability of the recorded ones, 1 of the others."""
-    sizes = np.asarray(circuit.n_neurons, dtype=np.int64)
-    stamina = np.ones(sizes.sum())
+def _stamina(excitability, recorded):
+    """Mean patience of the recorded neurons, or None if nothing is said of them."""
     if excitability is None:
-        return stamina
+        return None
     given = np.asarray(excitability, dtype=float)
     if given.shape != (recorded.sum(),):
         raise ValueError(
@@ -331,10 +329,7 @@ def _stamina(excitability, recorded, circuit):
         )
     if not np.all((given > 0) & np.isfinite(given)):
         raise ValueError(f"excitability is {given.tolist()}; expected positive, finite numbers.")
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    who = np.concatenate([begin + np.arange(many) for begin, many in zip(first, recorded, strict=True)])
-    stamina[who] = 1.0 / given
-    return stamina
+    return 1.0 / given
 
 
 def _threads(n_jobs):

@@ -28,10 +28,10 @@ def patience(key, index, neuron):
 
 
 @njit(cache=True, nogil=True)
-def first_patience(key, stamina, wait, n_spikes_of):
-    """Patience number 0 of all neurons, (N,), of mean `stamina`, filled; `n_spikes_of` is set to 0."""
+def first_patience(key, wait, n_spikes_of):
+    """Patience number 0 of all neurons, (N,), filled; `n_spikes_of` is set to 0."""
     for i in range(wait.size):
-        wait[i] = stamina[i] * patience(key, np.uint64(0), np.uint64(i))
+        wait[i] = patience(key, np.uint64(0), np.uint64(i))
         n_spikes_of[i] = 0
 
 
@@ -59,16 +59,21 @@ def n_impatient(wait):
 
 
 @njit(cache=True, nogil=True)
-def fire(first, stop, step, key, stamina, V, wait, n_spikes_of, asleep, newest, begin, end, recorded_until, n_spikes,
-         spike_step, spike_neuron):  # fmt: skip
-    """Spikes of one step: who has run out of patience falls asleep, gets a new one, and is noted if recorded."""
+def fire(first, stop, step, key, stamina, before, own_until, V, wait, n_spikes_of, asleep, newest, begin, end,
+         recorded_until, n_spikes, spike_step, spike_neuron):  # fmt: skip
+    """Spikes of one step: who has run out of patience falls asleep, gets a new one, and is noted if recorded.
+
+    Neurons up to `own_until` have a stamina, whose index is lower by `before`.
+    """
     for i in range(first, stop):
         if wait[i] < 0.0:
             V[i] = ASLEEP
             asleep[newest] = i
             newest = newest + 1 if newest + 1 < end else begin
             n_spikes_of[i] += np.uint32(1)
-            wait[i] = stamina[i] * patience(key, np.uint64(n_spikes_of[i]), np.uint64(i))
+            wait[i] = patience(key, np.uint64(n_spikes_of[i]), np.uint64(i))
+            if i < own_until:
+                wait[i] *= stamina[i - before]
             if i < recorded_until:
                 spike_step[n_spikes] = step
                 spike_neuron[n_spikes] = i
@@ -114,8 +119,8 @@ def advance(
         Neurons border[k, i] … border[k, i + 1] - 1 are population k's in share i.
     n_recorded : (K,) int
         The first so many neurons of every population are recorded.
-    stamina : (N,)
-        Mean patience.
+    stamina : (Σ n_recorded,), or empty
+        Mean patience of the recorded neurons, population after population; 1 if empty.
     V, wait, n_spikes_of : (N,), updated
         Potential in mV; patience left; how many spikes a neuron has fired (uint32).
     asleep : (N,) uint32, updated
@@ -149,6 +154,7 @@ def advance(
                 spikes += past[share, (t - 1 - delay_steps[b]) % memory, b]
             arriving = spikes / (n_neurons[b] * time_step)
             filtered[thread, b] = synaptic_decay[b] * filtered[thread, b] + (1.0 - synaptic_decay[b]) * arriving
+        n_before = 0  # recorded neurons of the populations before this one
         for k in range(K):
             synaptic = 0.0
             for b in range(K):
@@ -160,6 +166,7 @@ def advance(
                 V[asleep[oldest[thread, k]]] = 0.0
                 oldest[thread, k] = oldest[thread, k] + 1 if oldest[thread, k] + 1 < end else begin
             recorded_until = border[k, 0] + n_recorded[k] if t >= warm_up else 0
+            own_until = border[k, 0] + n_recorded[k] if stamina.size > 0 else 0
             n_fired = 0
             for first in range(begin, end, _IN_CACHE):
                 stop_of_block = min(first + _IN_CACHE, end)
@@ -170,9 +177,11 @@ def advance(
                     if n_of_these > 0:
                         n_fired += n_of_these
                         newest[thread, k], n_spikes = fire(
-                            glance, glance_end, t, key, stamina, V, wait, n_spikes_of, asleep, newest[thread, k], begin,
-                            end, recorded_until, n_spikes, spike_step, spike_neuron,
+                            glance, glance_end, t, key, stamina, border[k, 0] - n_before, own_until, V, wait,
+                            n_spikes_of, asleep, newest[thread, k], begin, end, recorded_until, n_spikes, spike_step,
+                            spike_neuron,
                         )  # fmt: skip
+            n_before += n_recorded[k]
             n_waking[thread, k, slot] = n_fired
             past[thread, t % memory, k] = n_fired
             if t >= warm_up:
