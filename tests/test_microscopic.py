@@ -355,8 +355,9 @@ def test_the_number_of_threads_changes_nothing(delay, monkeypatch):
 
     def run(n_jobs, **more):
         return simulate_microscopic(
-            circuit, duration=0.3 * pq.s, n_recorded=[30, 300, 2], random_state=17, n_jobs=n_jobs, **more
-        )
+            circuit, duration=0.3 * pq.s, n_recorded=[30, 300, 2], excitability=np.linspace(0.5, 2.0, 332),
+            random_state=17, n_jobs=n_jobs, **more,
+        )  # fmt: skip
 
     used = []
     run_in_threads = network._in_step
