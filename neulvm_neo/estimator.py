@@ -18,7 +18,7 @@ from .callbacks import CallbackSupportMixin, Watch, with_callbacks
 from .constant_rates import bits_per_spike
 from .fit_file import load_fit, save_fit
 from .fitted_network import simulate_freely, simulate_recording
-from .inference import ascent, em, hidden_activity, initialization, posterior
+from .inference import ascent, em, hidden_activity, initialization, own_thresholds, posterior
 from .inference.tasks import one_blas_thread, run
 from .likelihood import Observation
 from .parameters import ParameterSpace, circuit_with, parameters_of
@@ -696,7 +696,9 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             status=str(found.status),
             trace=tuple(found.trace),
             uncertainty=_uncertainty(found, ParameterSpace(circuit)),
-            neuron_thresholds=_neuron_thresholds(found, labels),
+            neuron_thresholds=None
+            if found.excitability is None
+            else own_thresholds.thresholds_of(found.excitability, found.parameters.threshold, labels),
             settings=settings.described(self, bin_size, found.noise),
             software_version=__version__,
             state={
@@ -748,9 +750,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         """Of the neurons that belong to a population, in the order of the columns; None if they are alike."""
         if self.result_.neuron_thresholds is None:
             return None
-        own = self.labels_ >= 0
-        threshold = parameters_of(self.circuit_).threshold[self.labels_[own]]
-        return np.exp(threshold - self.result_.neuron_thresholds[own])
+        threshold = parameters_of(self.circuit_).threshold
+        return own_thresholds.excitability_of(self.result_.neuron_thresholds, threshold, self.labels_)
 
     def _activity(self, X, trials, stimulus):
         data, inferred = self._infer(X, trials, stimulus, method=self.method)
@@ -822,14 +823,6 @@ def _uncertainty(found, space):
         how = f"spread within and between {len(found.trace)} particle filters whose particles carry the free values"
         return posterior.of_covariance(space.pack(found.parameters), found.covariance, space, how)
     return None if found.landscape is None else posterior.uncertainty(found.landscape, space)
-
-
-def _neuron_thresholds(found, labels):
-    if found.excitability is None:
-        return None
-    thresholds, own = np.full(labels.size, np.nan), labels >= 0
-    thresholds[own] = found.parameters.threshold[labels[own]] - np.log(found.excitability)
-    return thresholds
 
 
 def _say_which_bins(bin_size, assumed):

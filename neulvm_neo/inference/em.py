@@ -211,6 +211,7 @@ def noise_of(noise, circuit, n_free, bin_size, scheme, method):
 def _of_few(setting, found, noise, rng):
     """Result of a search among few free values."""
     parameters, inferred, collapsed, excitability = _inferred(setting, found.theta, noise, rng)
+    value, error = _log_likelihood(inferred)
     converged = found.converged and not found.interrupted and not collapsed
     status = (
         "interrupted" if found.interrupted
@@ -222,7 +223,8 @@ def _of_few(setting, found, noise, rng):
         parameters,
         setting.histories,
         *_columns(inferred),
-        **dict(zip(("log_likelihood", "log_likelihood_error"), _log_likelihood(inferred), strict=True)),
+        log_likelihood=value,
+        log_likelihood_error=error,
         n_iter=len(found.trace),
         converged=converged,
         status=status,

@@ -58,3 +58,30 @@ def refined(observations, predicted):
     expected = sum(-np.log1p(-np.minimum(p, 1.0 - 1e-9)).sum(axis=0) for p in predicted) / before
     excitability = (spikes + PRIOR_SPIKES) / (expected + PRIOR_SPIKES)
     return tuple(dataclasses.replace(trial, excitability=excitability) for trial in observations)
+
+
+def thresholds_of(excitability, threshold, labels):
+    """Thresholds (n_neurons,), mV, of the neurons that belong to a population, in their order; NaN for the others.
+
+    Parameters
+    ----------
+    excitability : numpy.ndarray, shape (n_observed,)
+    threshold : numpy.ndarray, shape (K,), mV
+        Of the populations.
+    labels : numpy.ndarray of int, shape (n_neurons,)
+        -1 for neurons that belong to none.
+
+    Examples
+    --------
+    >>> thresholds_of(np.array([1.0, np.e]), np.array([3.0, 5.0]), np.array([1, -1, 0]))
+    array([ 5., nan,  2.])
+    """
+    thresholds, own = np.full(labels.size, np.nan), labels >= 0
+    thresholds[own] = threshold[labels[own]] - np.log(excitability)
+    return thresholds
+
+
+def excitability_of(thresholds, threshold, labels):
+    """The way back from `thresholds_of`, (n_observed,)."""
+    own = labels >= 0
+    return np.exp(threshold[labels[own]] - thresholds[own])
