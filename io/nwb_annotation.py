@@ -23,12 +23,12 @@ from .nwb_content import (
     SERIES,
     TABLES,
     checked_names,
-    unit_columns,
     intervals,
     populations,
     sample_times,
     series_of,
     summary,
+    unit_columns,
 )
 from .nwb_file import NWBReadError, checked_units, damage_in_words, open_nwb, quiet_pynwb, validation_errors
 from .nwb_intervals import observed_span

@@ -129,7 +129,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
     own_thresholds : bool, default False
         Whether every recorded neuron has a threshold of its own, as the neurons of real populations do. ``False`` makes
         all neurons of a population alike, and differences between their rates are then explained by nothing. What
-        the hidden neurons have in common stays ``threshold_``.
+        the hidden neurons have in common stays ``threshold_``. Intervals of the circuit's values take them for known.
     warm_start : bool, default False
         A further `fit` goes on from the fitted values of the one before, in a single start, with its `labels_` and
         circuit if the recording has as many neurons. Where one or two values are free it makes no difference: they are

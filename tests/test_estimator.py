@@ -849,7 +849,7 @@ def of_different_neurons():
     training, held_out = (
         record(12.0, n_recorded=(3, 3), seed=seed, excitability=DIFFERENT).spiketrains for seed in (3, 4)
     )
-    settings = QUICK | dict(labels="population", max_iter=5, n_particles=20)
+    settings = QUICK | dict(labels="population", max_iter=25, n_particles=20)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = [NeuLVM(two_populations(), own_thresholds=own, **settings).fit(training) for own in (True, False)]
@@ -862,6 +862,9 @@ def test_neurons_of_their_own_thresholds_are_found_and_predicted(of_different_ne
     assert thresholds.shape == (6,) and thresholds.units == pq.mV and alike.neuron_thresholds_ is None
     differences = own.threshold_[own.labels_] - thresholds
     assert_allclose(differences.magnitude, np.log(DIFFERENT), atol=0.3)
+    # what they have in common is less certain than what tells them apart
+    within_i = differences.magnitude[3:] - np.log(DIFFERENT[3:])
+    assert_allclose(within_i, within_i.mean(), atol=0.12)
     assert own.bits_per_spike(held_out, training=training) > alike.bits_per_spike(held_out, training=training) + 0.1
     # of the circuit they hide less than differences that nothing explains
     assert_allclose(own.u_rest_.magnitude, [13, 11], atol=0.8)

@@ -197,6 +197,8 @@ def draw_paths(problem, theta, rng, n_paths=N_PATHS):
         Of every filter.
     paths : list of list of (Observation, n)
         Per trial, as for `m_step`.
+    predicted : list of numpy.ndarray, shape (n_bins, n_observed)
+        Per trial: probability of the recorded neurons to fire, given the spikes before; mean over the filters.
     """
     parameters, n_trials = problem.space.unpack(theta), len(problem.observations)
 
@@ -211,12 +213,15 @@ def draw_paths(problem, theta, rng, n_paths=N_PATHS):
             n_particles=problem.n_particles,
             n_paths=1,
         )
-        return found.log_likelihood, (dataclasses.replace(observation, start=found.path_starts[0]), found.paths[0])
+        path = dataclasses.replace(observation, start=found.path_starts[0]), found.paths[0]
+        return found.log_likelihood, path, found.predicted
 
     tasks = zip(np.repeat(np.arange(n_trials), n_paths), rng.spawn(n_trials * n_paths), strict=True)
     drawn = run((joblib.delayed(draw)(problem.observations[i], child) for i, child in tasks), problem.n_jobs)
-    logs = np.array([value for value, _ in drawn]).reshape(n_trials, n_paths)
-    return logs, [[path for _, path in drawn[i * n_paths : (i + 1) * n_paths]] for i in range(n_trials)]
+    trials = [drawn[i * n_paths : (i + 1) * n_paths] for i in range(n_trials)]
+    logs = np.array([[value for value, _, _ in trial] for trial in trials])
+    predicted = [np.mean([p for _, _, p in trial], axis=0) for trial in trials]
+    return logs, [[path for _, path, _ in trial] for trial in trials], predicted
 
 
 def _units_of(information):

@@ -13,6 +13,8 @@ from . import baum_viterbi, few, hidden_activity, initialization, monte_carlo, o
 log = logging.getLogger(__name__)
 
 METHODS = ("smc", *baum_viterbi.METHODS)
+# Where few values are free, own thresholds are refined so often at most, or until they move by less than this (mV).
+REFINEMENTS, REFINED = 8, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +132,8 @@ def fit(
         Standard deviation in s of the kernel that smooths spikes into a first activity. By default chosen by the data
         (`initialization.smoothed_activity`); further starts of "viterbi" then have narrower ones.
     own : bool
-        Whether every recorded neuron has a threshold of its own. The search takes them from the neurons' rates; what is
-        found says how they differ, given the activity.
+        Whether every recorded neuron has a threshold of its own. "smc" takes a first guess from the neurons' rates and
+        refines it with every E-step, or after every narrow pass; the other methods keep the guess.
     verbose : int
         1 shows a progress bar.
     watch : callable, optional
@@ -176,15 +178,37 @@ def fit(
         found = baum_viterbi.search(problem, first, draw, children, tol=tol, n_jobs=n_jobs, **shown)
         return _most_probable(setting, *found, max_iter, final_rng)
     if space.n_free <= few.MOST_FREE:
-        found = few.search(
-            space, draw, first, observations, histories, bin_size=bin_size, scheme=scheme, noise=noise, rng=children[0],
-            n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, **shown,
-        )  # fmt: skip
+
+        def search(observations, rng, max_iter, known=None):
+            return few.search(
+                space, draw, first, observations, histories, bin_size=bin_size, scheme=scheme, noise=noise, rng=rng,
+                n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, known=known, **shown,
+            )  # fmt: skip
+
+        found = search(observations, children[0], max_iter)
+        if own:
+            setting, found = _refined(setting, search, found, max_iter, noise, rng)
         return _of_few(setting, found, noise, final_rng)
     found = monte_carlo.search(
         setting, draw, first, children, given=start is not None, max_iter=max_iter, tol=tol, rng=final_rng, **shown
     )
-    return _of_monte_carlo(setting, found, max_iter, final_rng.spawn(1)[0])
+    return _of_monte_carlo(setting._replace(observations=found.observations), found, max_iter, final_rng.spawn(1)[0])
+
+
+def _refined(setting, search, found, max_iter, noise, rng):
+    """Setting and `few.Found` after searches in turn for the excitability of the neurons and, nearby, for θ."""
+    for child in rng.spawn(REFINEMENTS):
+        left = max_iter - len(found.trace)
+        if found.interrupted or left < few.NARROW_PASSES:
+            break
+        inferred = _infer(setting, found.theta, noise, child)
+        observations = own_thresholds.refined(setting.observations, [trial.predicted for trial in inferred])
+        change = np.abs(np.log(observations[0].hazard_factors / setting.observations[0].hazard_factors)).max()
+        setting = setting._replace(observations=observations)
+        found = search(observations, child, few.NARROW_PASSES, known=found)
+        if change < REFINED:
+            break
+    return setting, found
 
 
 def noise_of(noise, circuit, n_free, bin_size, scheme, method):
@@ -292,22 +316,24 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
     )
 
 
+def _infer(setting, theta, noise, rng):
+    """The hidden activity of every trial."""
+    return hidden_activity.infer(
+        setting.space.unpack(theta), setting.observations, setting.histories, bin_size=setting.bin_size,
+        scheme=setting.scheme, method="smc", noise=noise, rng=rng, n_jobs=setting.n_jobs,
+        n_particles=hidden_activity.MORE_PARTICLES * setting.n_particles,
+    )  # fmt: skip
+
+
 def _inferred(setting, theta, noise, rng):
     """Parameters, the hidden activity of every trial, whether a filter lost track of one, and the excitability."""
-    parameters = setting.space.unpack(theta)
-
-    def infer(observations, rng):
-        return hidden_activity.infer(
-            parameters, observations, setting.histories, bin_size=setting.bin_size, scheme=setting.scheme,
-            method="smc", noise=noise, n_particles=hidden_activity.MORE_PARTICLES * setting.n_particles, rng=rng,
-            n_jobs=setting.n_jobs,
-        )  # fmt: skip
-
-    inferred, excitability = infer(setting.observations, rng), None
+    inferred = _infer(setting, theta, noise, rng)
     if setting.observations[0].excitability is not None:
         observations = own_thresholds.refined(setting.observations, [trial.predicted for trial in inferred])
-        inferred, excitability = infer(observations, rng), observations[0].excitability
-    return parameters, inferred, any(trial.collapsed for trial in inferred), excitability
+        setting = setting._replace(observations=observations)
+        inferred = _infer(setting, theta, noise, rng)
+    lost = any(trial.collapsed for trial in inferred)
+    return setting.space.unpack(theta), inferred, lost, setting.observations[0].excitability
 
 
 def _log_likelihood(inferred):

@@ -55,6 +55,7 @@ def search(
     n_particles,
     max_iter,
     n_jobs=None,
+    known=None,
     verbose=0,
     watch=lambda: None,
 ):
@@ -76,6 +77,9 @@ def search(
         Passes, at most; below `WIDE_PASSES` + `NARROW_PASSES` some are left out.
     n_jobs : int, optional
         joblib jobs over passes.
+    known : Found, optional
+        What was found from observations that differ a little: only passes from its neighbourhood then. Those before do
+        not count, but stay in the trace.
 
     Returns
     -------
@@ -88,9 +92,13 @@ def search(
     if not np.all(prior.std(axis=0) > 0.0):  # one start was given: 40 to 200 % of it, as of the circuit's values
         around = ParameterSpace(circuit_with(space.circuit, space.unpack(prior[0])))
         prior = np.array([around.draw(rng) for _ in range(len(prior))])
-    mean, covariance = start, np.full((len(start), len(start)), np.nan)
-    n_wide = min(WIDE_PASSES, max_iter)
-    stages = [(_spread, n_wide, 1), (_around, min(NARROW_PASSES, max_iter - n_wide), 1)]
+    if known is None:
+        mean, covariance = start, np.full((len(start), len(start)), np.nan)
+        n_wide = min(WIDE_PASSES, max_iter)
+        stages = [(_spread, n_wide, 1), (_around, min(NARROW_PASSES, max_iter - n_wide), 1)]
+    else:
+        mean, covariance, trace = known.theta, known.covariance, list(known.trace)
+        stages = [(_around, min(NARROW_PASSES, max_iter), 1)]
     passes = []
     with tqdm(total=sum(n for _, n, _ in stages), disable=not verbose, desc="neuLVM", unit="pass") as bar:
         try:

@@ -3,13 +3,14 @@
 The E-step draws trajectories of the hidden counts from particle filters, so that the finite-size noise keeps its size.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from . import ascent, particles, starts
+from . import ascent, own_thresholds, particles, starts
 from .hidden_activity import MORE_PARTICLES
 from .m_step import m_step
 from .tasks import Advance, run, run_one_by_one
@@ -31,11 +32,12 @@ LEAST_ROUNDS, LAST = 3, 4
 class Found(NamedTuple):
     """Where the search ended.
 
-    θ, log p(y | θ) and its error, a record per iteration of the chosen start, the surroundings of θ if it is the summit
-    of an ascent, and how the search ended.
+    θ, the observations with the excitability that was found with it, log p(y | θ) and its error, a record per iteration
+    of the chosen start, the surroundings of θ if it is the summit of an ascent, and how the search ended.
     """
 
     theta: np.ndarray
+    observations: tuple
     log_likelihood: float
     error: float
     trace: tuple
@@ -112,10 +114,10 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
         except KeyboardInterrupt:
             interrupted = True
     state = states[0]
-    theta, value, error = _best(setting, state, rng)
+    theta, observations, value, error = _best(setting, state, rng)
     at_summit = state.landscape is not None and np.array_equal(theta, state.landscape.theta)
     landscape = state.landscape if at_summit else None
-    return Found(theta, value, error, state.trace, landscape, converged, interrupted)
+    return Found(theta, observations, value, error, state.trace, landscape, converged, interrupted)
 
 
 def _rounds(n_init, max_iter):
@@ -148,7 +150,14 @@ def _go_on(setting, state, n_iter, advance):
 
 
 def _iterate(setting, state):
-    logs, paths = ascent.draw_paths(setting, state.theta, state.rng, setting.n_trajectories)
+    problem = setting._replace(observations=state.observations)
+    logs, paths, predicted = ascent.draw_paths(problem, state.theta, state.rng, setting.n_trajectories)
+    observations = state.observations
+    if observations[0].excitability is not None:
+        # before θ, which is then not moved for what neurons differ in
+        observations = own_thresholds.refined(observations, predicted)
+        excitability = observations[0].excitability
+        paths = [[(dataclasses.replace(o, excitability=excitability), n) for o, n in trial] for trial in paths]
     step = m_step(
         state.theta,
         setting.space,
@@ -176,16 +185,17 @@ def _iterate(setting, state):
     }
     moved = theta - state.theta
     return state._replace(
-        theta=theta, velocity=moved, trace=(*state.trace, record), thetas=(*state.thetas, state.theta)
-    )
+        theta=theta, velocity=moved, trace=(*state.trace, record), thetas=(*state.thetas, state.theta),
+        observations=observations,
+    )  # fmt: skip
 
 
 def _climb(setting, state):
-    """One round of the ascent on log p(y | θ) + log prior, from where EM has led."""
-    landscape = state.landscape
+    """One round of the ascent on log p(y | θ) + log prior, from where EM has led; the excitability is what EM found."""
+    problem, landscape = setting._replace(observations=state.observations), state.landscape
     if landscape is None:
-        landscape = ascent.begin(setting, state.theta, ascent.draw_paths(setting, state.theta, state.rng)[1])
-    landscape = ascent.look_around(setting, landscape, state.rng.spawn(1)[0])
+        landscape = ascent.begin(problem, state.theta, ascent.draw_paths(problem, state.theta, state.rng)[1])
+    landscape = ascent.look_around(problem, landscape, state.rng.spawn(1)[0])
     log_prior = setting.space.log_prior(landscape.theta)[0]
     record = {
         "iteration": len(state.trace),
@@ -204,7 +214,7 @@ def _has_converged(state, tol):
 
 
 def _best(setting, state, rng):
-    """The most probable, by log p(y | θ) + log prior, of a few candidates: θ, log p and its error.
+    """The most probable, by log p(y | θ) + log prior, of a few candidates: θ, observations, log p and its error.
 
     The summit of the ascent and the last θ of EM; without an ascent also the mean of the last few (which
     averages the Monte-Carlo noise of the M-steps out) and the best one visited; and neurons without couplings, which a
@@ -219,12 +229,13 @@ def _best(setting, state, rng):
         values = [record["log_likelihood"] + record["log_prior"] for record in state.trace]
         if values and max(values) > values[-1] + NOISE:
             candidates.append(state.thetas[int(np.argmax(values))])
-    candidates += starts.uncoupled(setting)
+    candidates = [(theta, state.observations) for theta in candidates]
+    candidates += [(theta, setting.observations) for theta in starts.uncoupled(setting)]
 
-    def score(theta, child):
+    def score(theta, observations, child):
         return particles.log_likelihood(
             setting.space.unpack(theta),
-            setting.observations,
+            observations,
             setting.histories,
             bin_size=setting.bin_size,
             scheme=setting.scheme,
@@ -233,8 +244,8 @@ def _best(setting, state, rng):
         )
 
     children = rng.spawn(len(candidates))
-    tasks = (joblib.delayed(score)(*task) for task in zip(candidates, children, strict=True))
+    tasks = (joblib.delayed(score)(*one, child) for one, child in zip(candidates, children, strict=True))
     scores = run(tasks, setting.n_jobs)
-    priors = [setting.space.log_prior(theta)[0] for theta in candidates]
+    priors = [setting.space.log_prior(theta)[0] for theta, _ in candidates]
     best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
-    return candidates[best], *scores[best]
+    return *candidates[best], *scores[best]

@@ -3,6 +3,8 @@
 Neuron i of population k has the threshold ϑ_i = ϑ_k - ln e_i mV: at the same potential its hazard is e_i times that of
 the population, whose hidden neurons are all alike. Beforehand e_i is distributed as Gamma(α, α), of mean 1; given how
 often a neuron would have fired with e_i = 1 after its own last spikes, e_i is (spikes + α) / (expected + α) on average.
+Expected is, bin by bin, what filters predict from the spikes before: the differences of such sums from the spikes are a
+martingale at the true e, however uncertain the activity. (Sums of hazards would count what follows a spike in its bin.)
 """
 
 import dataclasses
@@ -40,7 +42,9 @@ def from_rates(counts, labels, n_populations):
 
 
 def refined(observations, predicted):
-    """Observations with what a model that was fitted to them says of e, instead of the e that it was fitted with.
+    """Observations with a better e, by what a model with the e that they have expects: one step towards a fixed point.
+
+    A bin has one spike at most, so that spikes grow less than e: the step falls short of the fixed point, not beyond.
 
     Parameters
     ----------
@@ -52,10 +56,17 @@ def refined(observations, predicted):
     Returns
     -------
     tuple of Observation
+
+    Examples
+    --------
+    >>> from neulvm_neo.likelihood import Observation
+    >>> trial = Observation.from_counts([[1], [0], [1], [1]], [0], 1, [10.0], excitability=np.array([1.0]))
+    >>> refined([trial], [np.full((4, 1), 0.25)])[0].excitability
+    array([1.66666667])
     """
     before = observations[0].hazard_factors
     spikes = sum(np.array([times.size for times in trial.spikes], dtype=float) for trial in observations)
-    expected = sum(-np.log1p(-np.minimum(p, 1.0 - 1e-9)).sum(axis=0) for p in predicted) / before
+    expected = sum(p.sum(axis=0) for p in predicted) / before
     excitability = (spikes + PRIOR_SPIKES) / (expected + PRIOR_SPIKES)
     return tuple(dataclasses.replace(trial, excitability=excitability) for trial in observations)
 

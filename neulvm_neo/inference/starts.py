@@ -40,6 +40,7 @@ class State(NamedTuple):
     velocity: np.ndarray  # the last step
     anchor: tuple  # weak pull of what the data do not determine towards the start, see `initialization.anchor`
     rng: np.random.Generator
+    observations: tuple  # those of the setting, with what is known by now of the excitability of the neurons
     landscape: object = None  # of the ascent, once it has begun
 
 
@@ -55,7 +56,8 @@ def drawing(start, space, circuit, counts, labels, bin_size):
 def begin(setting, index, theta, rng):
     """The state of start number `index` at θ, before any iteration."""
     anchor = initialization.anchor(theta, setting.space)
-    return State(index, theta, first_counts(setting, theta), (), (theta,), np.zeros_like(theta), anchor, rng)
+    counts, still = first_counts(setting, theta), np.zeros_like(theta)
+    return State(index, theta, counts, (), (theta,), still, anchor, rng, setting.observations)
 
 
 def first_state(setting, draw, given, index, rng, advance):
