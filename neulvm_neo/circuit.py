@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import circuit_text, units
+from . import circuit_text, kinds, units
 from .circuit_arguments import (
     FREE_NAMES,
     UNIT_OF,
     count_populations,
     free_of,
     items_of,
+    kinds_of,
     labels_of,
     mask_of,
     names_of,
@@ -96,6 +97,11 @@ class Circuit:
         hardly changes is explained as well by different neurons without couplings as by similar ones with couplings.
     resistance : Quantity, MΩ, scalar or (n_populations,), optional
         Membrane resistance; needed only for stimuli given as currents.
+    kinds : sequence of labels, shape (n_populations,), optional
+        Populations with equal labels are of one kind unless the data say otherwise: a fit gives them the same values
+        (and couplings that stay what they are if such populations are exchanged), and values of their own only where
+        these are worth it (`method="smc"`; see `NeuLVM`). None or ``""`` is a kind of its own. Default: populations of
+        the same known sign that nothing else given here tells apart. Different labels everywhere switch it off.
 
     Raises
     ------
@@ -141,6 +147,7 @@ class Circuit:
     prior: dict = None
     spread: dict = None
     resistance: object = None
+    kinds: tuple = None
 
     def __post_init__(self):
         n_populations = count_populations(self.n_neurons, self.names, self.J)
@@ -163,9 +170,11 @@ class Circuit:
         self._set("bounds", pairs_of(bounds, "bounds", ("low", "high"), n_populations))
         self._set("prior", pairs_of(dict(items_of(self.prior, "prior")), "prior", ("mean", "sd"), n_populations))
         self._set("spread", spread_of(self.spread))
+        self._set("kinds", kinds_of(self.kinds, n_populations))
         self._check_values()
         self._check_bounds_and_prior()
         self._check_ties()
+        kinds.check(self)
 
     @classmethod
     def default(cls, n_populations, n_neurons=None, names=None, t_ref=None):

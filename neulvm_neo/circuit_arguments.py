@@ -169,6 +169,16 @@ def labels_of(labels, name, n_populations):
     return _frozen(np.array(texts, dtype=str).reshape(shape))
 
 
+def kinds_of(kinds, n_populations):
+    """Labels of kinds as texts, "" for a kind of its own; None stays None."""
+    if kinds is None:
+        return None
+    labels = () if isinstance(kinds, str) or np.ndim(kinds) != 1 else tuple(kinds)
+    if len(labels) != n_populations:
+        raise ValueError(f"kinds is {kinds!r}; expected one label for every population ({n_populations}).")
+    return tuple("" if label is None else str(label) for label in labels)
+
+
 def _frozen(array):
     array.flags.writeable = False
     return array

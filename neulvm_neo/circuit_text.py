@@ -18,6 +18,8 @@ def to_dict(circuit):
     for kind in ("bounds", "prior"):
         out[kind] = {name: [_text(x) for x in pair] for name, pair in getattr(circuit, kind).items()}
     out["spread"] = {name: x if name in RELATIVE else _text(x) for name, x in circuit.spread.items()}
+    if circuit.kinds is not None:
+        out["kinds"] = list(circuit.kinds)
     return out
 
 

@@ -306,7 +306,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             )  # fmt: skip
         if watch.stopped:
             found = dataclasses.replace(found, status=found.status.replace("interrupted", "stopped by a callback"))
-        result = self._result(found, data, circuit, labels, bin_size, seed=int(rng.integers(2**63)))
+        result = self._result(found, data, labels, bin_size, seed=int(rng.integers(2**63)))
         self._adopt(result if distances is None else result.with_distances(distances))
         if not self.converged_:
             advice = (
@@ -665,8 +665,9 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         )  # fmt: skip
         return circuit, labels, distances, settings.start_of(self.start, circuit), self.n_init
 
-    def _result(self, found, data, circuit, labels, bin_size, seed):
+    def _result(self, found, data, labels, bin_size, seed):
         """The fit with everything that is to be known about it."""
+        circuit = found.circuit
         activities = (
             PopulationActivity(
                 n,
@@ -699,7 +700,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             neuron_thresholds=None
             if found.excitability is None
             else own_thresholds.thresholds_of(found.excitability, found.parameters.threshold, labels),
-            settings=settings.described(self, bin_size, found.noise),
+            settings=settings.described(self, bin_size, found),
             software_version=__version__,
             state={
                 "parameters": settings.to_plain(self),

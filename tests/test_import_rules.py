@@ -31,6 +31,7 @@ _FLOOR = {
     "goodness": 6,
     "circuit_arguments": 3,
     "circuit_text": 3.5,
+    "kinds": 3.5,
     "circuit": 4,
     "fit_file": 5,
     "assignment": 5,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import quantities as pq
 
+from .. import kinds
 from ..binning import bin_recording
 from ..estimator import NeuLVM
 from ..inference.initialization import WIDTHS, past_rates, smoothed_activity
@@ -276,6 +277,7 @@ class _Fit(NamedTuple):
     status: str
     n_iter: int | None = None
     uncertainty: object = None
+    kinds: str = ""
     starts: tuple = ()  # values that the starts were drawn at
 
 
@@ -295,7 +297,7 @@ def _fit_and_compare(session, training, held_out, fit_seed, score_seed, *, schem
     ).fit(session.counts[training])  # fmt: skip
     fit = _Fit(
         model.circuit_, model.histories_, model.activity_, model.log_likelihood_, model.result_.status, model.n_iter_,
-        model.result_.uncertainty, tuple(drawn),
+        model.result_.uncertainty, model.result_.settings.get("kinds", ""), tuple(drawn),
     )  # fmt: skip
     return _compare(fit, session, training, held_out, score_seed, scheme)
 
@@ -345,7 +347,8 @@ def _compare(fit, session, training, held_out, score_seed, scheme):
         for name, c in (("fit", fit.circuit), ("model_at_truth", circuit))
     }
     values = {name: space.values(space.pack(p)) for name, p in (("fit", fitted), ("truth", truth))}
-    found = fit.uncertainty
+    found, free = fit.uncertainty, ParameterSpace(fit.circuit)  # in which populations may be alike
+    sought = free.values(free.pack(kinds.shared(truth, fit.circuit)))
     tests = [session.counts[bins] for bins in held_out]
     return {
         "held_out": {
@@ -379,7 +382,8 @@ def _compare(fit, session, training, held_out, score_seed, scheme):
         if found is None
         else {
             name: bool(low <= value <= high)
-            for name, low, value, high in zip(found.names, found.lower, values["truth"], found.upper, strict=True)
+            for name, low, value, high in zip(found.names, found.lower, sought, found.upper, strict=True)
         },
+        "kinds": fit.kinds,
         "undetermined": [] if found is None else list(found.undetermined),
     }

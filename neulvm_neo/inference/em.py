@@ -1,5 +1,6 @@
 """From recorded spikes to a fitted circuit: which search is due, and what is to be said of what it found."""
 
+import functools
 import logging
 from dataclasses import dataclass
 
@@ -8,7 +9,17 @@ import numpy as np
 from .. import discretization
 from ..likelihood import Observation, joint
 from ..parameters import ParameterSpace, parameters_of
-from . import baum_viterbi, few, hidden_activity, initialization, monte_carlo, own_thresholds, particles, starts
+from . import (
+    baum_viterbi,
+    few,
+    hidden_activity,
+    initialization,
+    monte_carlo,
+    own_thresholds,
+    particles,
+    starts,
+    structures,
+)
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +34,8 @@ class EMResult:
 
     Parameters
     ----------
+    circuit : Circuit
+        The one that was given, with ties between the values of populations that were taken for alike.
     parameters : Parameters
     histories : numpy.ndarray, shape (M, K), Hz
         Activities that a trial may start from (rows of the smoothed training activity).
@@ -48,8 +61,11 @@ class EMResult:
         How the counts scatter in the model that was fitted.
     excitability : numpy.ndarray, shape (n_observed,), or None
         Of the recorded neurons, if they have thresholds of their own (see `own_thresholds`).
+    kinds : tuple of str
+        Whether populations that may be of one kind are, in words (see `structures`).
     """
 
+    circuit: object
     parameters: object
     histories: np.ndarray
     n: tuple
@@ -66,6 +82,7 @@ class EMResult:
     covariance: np.ndarray | None = None
     noise: str = "binomial"
     excitability: np.ndarray | None = None
+    kinds: tuple = ()
 
 
 def fit(
@@ -117,7 +134,8 @@ def fit(
         (Starts of "paper" stay where they were drawn; it and "viterbi" keep the one that ends with the highest joint
         likelihood.)
     max_iter : int
-        Iterations of the chosen start in all.
+        Iterations of the chosen start in all; a few more where populations that may be of one kind turn out otherwise
+        than they began.
     tol : float
         Converged when the objective has risen by less than this (nats) in an iteration at temperature 1 ("viterbi"), or
         in each of the last two rounds of the ascent ("smc").
@@ -170,18 +188,19 @@ def fit(
     # `start` may be a user's function of everything that a start depends on
     draw = starts.drawing(start, space, circuit, counts, labels, bin_size)
     *children, final_rng = rng.spawn(n_init + 1)
+    whole = functools.partial(draw, structure=structures.Structure((), space, 0.0))
     first, shown = space.pack(parameters_of(circuit)), {"verbose": verbose, "watch": watch}
     if method in baum_viterbi.METHODS:
         problem = baum_viterbi.Problem(
             space, observations, tuple(counts), labels, bin_size, scheme, method, width, smoothing is not None, max_iter
         )
-        found = baum_viterbi.search(problem, first, draw, children, tol=tol, n_jobs=n_jobs, **shown)
+        found = baum_viterbi.search(problem, first, whole, children, tol=tol, n_jobs=n_jobs, **shown)
         return _most_probable(setting, *found, max_iter, final_rng)
     if space.n_free <= few.MOST_FREE:
 
         def search(observations, rng, max_iter, known=None):
             return few.search(
-                space, draw, first, observations, histories, bin_size=bin_size, scheme=scheme, noise=noise, rng=rng,
+                space, whole, first, observations, histories, bin_size=bin_size, scheme=scheme, noise=noise, rng=rng,
                 n_particles=n_particles, max_iter=max_iter, n_jobs=n_jobs, known=known, **shown,
             )  # fmt: skip
 
@@ -190,9 +209,11 @@ def fit(
             setting, found = _refined(setting, search, found, max_iter, noise, rng)
         return _of_few(setting, found, noise, final_rng)
     found = monte_carlo.search(
-        setting, draw, first, children, given=start is not None, max_iter=max_iter, tol=tol, rng=final_rng, **shown
-    )
-    return _of_monte_carlo(setting._replace(observations=found.observations), found, max_iter, final_rng.spawn(1)[0])
+        setting, draw, parameters_of(circuit), children, given=start is not None, max_iter=max_iter, tol=tol,
+        rng=final_rng, **shown,
+    )  # fmt: skip
+    setting = setting._replace(space=found.structure.space, observations=found.observations)
+    return _of_monte_carlo(setting, found, max_iter, final_rng.spawn(1)[0])
 
 
 def _refined(setting, search, found, max_iter, noise, rng):
@@ -244,6 +265,7 @@ def _of_few(setting, found, noise, rng):
         else "passes of the filter with free parameters disagree; raise n_particles"
     )  # fmt: skip
     return EMResult(
+        setting.space.circuit,
         parameters,
         setting.histories,
         *_columns(inferred),
@@ -271,6 +293,7 @@ def _of_monte_carlo(setting, found, max_iter, rng):
     if "J" in setting.space.circuit.free and not np.any(parameters.J) and not found.interrupted:
         status += "; neurons without couplings explain the spikes better than any circuit that was found"
     return EMResult(
+        setting.space.circuit,
         parameters,
         setting.histories,
         *_columns(inferred),
@@ -282,6 +305,7 @@ def _of_monte_carlo(setting, found, max_iter, rng):
         trace=found.trace,
         landscape=found.landscape,
         excitability=excitability,
+        kinds=found.kinds,
     )
 
 
@@ -300,6 +324,7 @@ def _most_probable(setting, state, converged, interrupted, max_iter, rng):
     pairs = zip(state.n, state.observations, strict=True)
     n_bar = tuple(joint(parameters, n, o, gradient=False, **settings).n_bar for n, o in pairs)
     return EMResult(
+        setting.space.circuit,
         parameters,
         setting.histories,
         n=tuple(state.n),

@@ -10,7 +10,8 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from . import ascent, own_thresholds, particles, starts
+from ..kinds import shared
+from . import ascent, own_thresholds, particles, starts, structures
 from .hidden_activity import MORE_PARTICLES
 from .m_step import m_step
 from .tasks import Advance, run, run_one_by_one
@@ -32,30 +33,36 @@ LEAST_ROUNDS, LAST = 3, 4
 class Found(NamedTuple):
     """Where the search ended.
 
-    θ, the observations with the excitability that was found with it, log p(y | θ) and its error, a record per iteration
-    of the chosen start, the surroundings of θ if it is the summit of an ascent, and how the search ended.
+    Which populations are alike, θ of that structure, the observations with the excitability that was found with it,
+    log p(y | θ) and its error, a record per iteration of the chosen start, the surroundings of θ if it is the summit of
+    an ascent, what was found about kinds, in words, and how the search ended.
     """
 
+    structure: structures.Structure
     theta: np.ndarray
     observations: tuple
     log_likelihood: float
     error: float
     trace: tuple
     landscape: object
+    kinds: tuple
     converged: bool
     interrupted: bool
 
 
 def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, watch=lambda: None):
-    """The θ with the highest log p(y | θ) + log prior that was found.
+    """The θ with the highest log p(y | θ) + log prior that was found, less what its free values cost.
+
+    Where populations may be of one kind, every second start gives them values of their own, the others do not. At the
+    summit each kind is reconsidered: whether the other way is better after `LEAST_ROUNDS` rounds of ascent.
 
     Parameters
     ----------
     setting : starts.Setting
     draw : callable
-        ``draw(rng)`` returns the θ of a start.
-    first : numpy.ndarray, shape (n_free,)
-        θ that is the best so far until a start has got anywhere.
+        ``draw(rng, structure)`` returns the θ of a start.
+    first : Parameters
+        The best so far until a start has got anywhere.
     rngs : sequence of numpy.random.Generator
         One per start.
     given : bool
@@ -79,15 +86,17 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
     n_init, n_jobs = len(rngs), setting.n_jobs
     rounds = _rounds(n_init, max_iter)
     interrupted = converged = False
+    among, found_kinds = structures.structures_of(setting.space, setting.observations), ()
     competing = setting._replace(
         n_jobs=1, n_particles=max(setting.n_particles // 2, 1), n_trajectories=N_TRAJECTORIES_PER_START
     )
     total = n_init + sum(n_starts * n_iter for n_starts, n_iter in rounds)
     with tqdm(total=total, disable=not verbose, desc="neuLVM", unit="it") as bar:
         advance, done = Advance(bar), n_init
-        states = [starts.begin(setting, 0, first, rngs[0])]
+        theta = among[0].space.pack(shared(first, among[0].space.circuit))
+        states = [starts.begin(setting, 0, among[0], theta, rngs[0])]
         tasks = [
-            joblib.delayed(starts.first_state)(competing, draw, given, i, child, advance)
+            joblib.delayed(starts.first_state)(competing, among[i % len(among)], draw, given, i, child, advance)
             for i, child in enumerate(rngs)
         ]
         try:
@@ -97,27 +106,35 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
                 for state in run_one_by_one(go_on, n_jobs):
                     finished.append(state)
                     states = sorted([*finished, *(s for s in states if s.trace)], key=_objective, reverse=True)
-                    bar.set_postfix_str(f"best of {n_starts} starts {_objective(states[0]):.1f} nats")
+                    bar.set_postfix_str(f"best of {n_starts} starts {_height(states[0]):.1f} nats")
                     watch()
                 done += len(finished) * n_iter
                 advance.up_to(done)
                 states = sorted(finished, key=_objective, reverse=True)[: max(n_starts // 2, 1)]
                 tasks = states
-            for _ in range(rounds[-1][1]):
+            left = rounds[-1][1]
+            while left and not converged:
                 states[0] = _climb(setting, states[0])
+                left -= 1
                 bar.update()
-                bar.set_postfix_str(f"{_objective(states[0]):.1f} nats")
+                bar.set_postfix_str(f"{_height(states[0]):.1f} nats")
                 watch()
                 converged = _has_converged(states[0], tol)
-                if converged:
-                    break
+                if (converged or not left) and not found_kinds:
+                    summit = states[0]
+                    states[0], found_kinds = _reconsider(setting, summit, among, bar, watch)
+                    converged = _has_converged(states[0], tol)
         except KeyboardInterrupt:
             interrupted = True
     state = states[0]
-    theta, observations, value, error = _best(setting, state, rng)
+    if not found_kinds:
+        found_kinds = structures.unseen_in_words(state.structure, among, setting.space.circuit.names)
+    theta, observations, value, error = _best(setting._replace(space=state.structure.space), state, rng)
     at_summit = state.landscape is not None and np.array_equal(theta, state.landscape.theta)
     landscape = state.landscape if at_summit else None
-    return Found(theta, observations, value, error, state.trace, landscape, converged, interrupted)
+    return Found(
+        state.structure, theta, observations, value, error, state.trace, landscape, found_kinds, converged, interrupted
+    )
 
 
 def _rounds(n_init, max_iter):
@@ -134,8 +151,34 @@ def _rounds(n_init, max_iter):
 
 
 def _objective(state):
-    """What is to be maximised: log p + log prior."""
+    """What is to be maximised: log p + log prior, less what the free values cost."""
+    return _height(state) - state.structure.price
+
+
+def _height(state):
+    """log p + log prior."""
     return state.trace[-1]["log_likelihood"] + state.trace[-1].get("log_prior", 0.0) if state.trace else -np.inf
+
+
+def _reconsider(setting, state, among, bar, watch):
+    """The better of a state and those in which one kind is taken otherwise, and what was found of each, in words."""
+    found = []
+    for group, structure in structures.others_of(state.structure, among, setting.observations):
+        bar.set_postfix_str("are populations alike?")
+        other = starts.restructured(state, structure)
+        for _ in range(LEAST_ROUNDS):
+            other = _climb(setting, other)
+            watch()
+        apart, alike = (state, other) if group in structure.together else (other, state)
+        better = other if _objective(other) > _objective(state) else state
+        found.append(
+            structures.in_words(
+                group, setting.space.circuit.names, better is alike, _height(apart) - _height(alike),
+                apart.structure.price - alike.structure.price,
+            )
+        )  # fmt: skip
+        state = better
+    return state, tuple(found)
 
 
 def _go_on(setting, state, n_iter, advance):
@@ -150,8 +193,8 @@ def _go_on(setting, state, n_iter, advance):
 
 
 def _iterate(setting, state):
-    problem = setting._replace(observations=state.observations)
-    logs, paths, predicted = ascent.draw_paths(problem, state.theta, state.rng, setting.n_trajectories)
+    setting = setting.of(state)
+    logs, paths, predicted = ascent.draw_paths(setting, state.theta, state.rng, setting.n_trajectories)
     observations = state.observations
     if observations[0].excitability is not None:
         # before θ, which is then not moved for what neurons differ in
@@ -172,7 +215,7 @@ def _iterate(setting, state):
     move = step.theta - state.theta
     if len(state.trace) >= LENGTHEN_FROM:
         move = STEP_LENGTH * move + (
-            MOMENTUM * state.velocity if value + log_prior > _objective(state) - NOISE else 0.0
+            MOMENTUM * state.velocity if value + log_prior > _height(state) - NOISE else 0.0
         )
     theta = np.clip(state.theta + move, *setting.space.bounds.T)
     record = {
@@ -192,10 +235,10 @@ def _iterate(setting, state):
 
 def _climb(setting, state):
     """One round of the ascent on log p(y | θ) + log prior, from where EM has led; the excitability is what EM found."""
-    problem, landscape = setting._replace(observations=state.observations), state.landscape
+    setting, landscape = setting.of(state), state.landscape
     if landscape is None:
-        landscape = ascent.begin(problem, state.theta, ascent.draw_paths(problem, state.theta, state.rng)[1])
-    landscape = ascent.look_around(problem, landscape, state.rng.spawn(1)[0])
+        landscape = ascent.begin(setting, state.theta, ascent.draw_paths(setting, state.theta, state.rng)[1])
+    landscape = ascent.look_around(setting, landscape, state.rng.spawn(1)[0])
     log_prior = setting.space.log_prior(landscape.theta)[0]
     record = {
         "iteration": len(state.trace),

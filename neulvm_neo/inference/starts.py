@@ -5,9 +5,11 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
+from ..kinds import shared
 from ..parameters import ParameterSpace, parameters_of
 from . import initialization, particles
 from .m_step import m_step
+from .structures import Structure, moved
 from .tasks import run
 from .viterbi import e_step
 
@@ -18,7 +20,7 @@ VITERBI_ITERATIONS = 4  # that bring a start near
 class Setting(NamedTuple):
     """What all iterations share."""
 
-    space: ParameterSpace
+    space: ParameterSpace  # of the circuit that is given, or of the structure that is at work
     observations: tuple
     activities: tuple  # smoothed, Hz
     histories: np.ndarray
@@ -28,11 +30,16 @@ class Setting(NamedTuple):
     n_trajectories: int
     n_jobs: int | None
 
+    def of(self, state):
+        """The setting for a state: with the space of its structure and its observations."""
+        return self._replace(space=state.structure.space, observations=state.observations)
+
 
 class State(NamedTuple):
     """Where one start stands."""
 
     start: int
+    structure: Structure  # which populations are alike
     theta: np.ndarray
     n: tuple  # counts per trial, while Baum-Viterbi iterations bring it near
     trace: tuple
@@ -45,31 +52,35 @@ class State(NamedTuple):
 
 
 def drawing(start, space, circuit, counts, labels, bin_size):
-    """A function of a generator that draws θ, from what a user gave as `start` (see `em.fit`)."""
-    if start is None:
-        return space.draw
-    if callable(start):
-        return lambda rng: space.pack(start(rng, circuit, counts, labels, bin_size))
-    return lambda rng: space.pack(start)
+    """A function of a generator and a structure that draws θ, from what a user gave as `start` (see `em.fit`)."""
+
+    def draw(rng, structure):
+        if start is None:
+            return structure.space.draw(rng)
+        given = start(rng, circuit, counts, labels, bin_size) if callable(start) else start
+        theta = space.pack(given)  # which refuses what the circuit does not allow
+        return theta if structure.space is space else structure.space.pack(shared(given, structure.space.circuit))
+
+    return draw
 
 
-def begin(setting, index, theta, rng):
+def begin(setting, index, structure, theta, rng):
     """The state of start number `index` at θ, before any iteration."""
-    anchor = initialization.anchor(theta, setting.space)
-    counts, still = first_counts(setting, theta), np.zeros_like(theta)
-    return State(index, theta, counts, (), (theta,), still, anchor, rng, setting.observations)
+    anchor = initialization.anchor(theta, structure.space)
+    counts, still = first_counts(setting._replace(space=structure.space), theta), np.zeros_like(theta)
+    return State(index, structure, theta, counts, (), (theta,), still, anchor, rng, setting.observations)
 
 
-def first_state(setting, draw, given, index, rng, advance):
+def first_state(setting, structure, draw, given, index, rng, advance):
     """A start: drawn, then brought near, in several ways of which the most likely one is kept.
 
     The recorded neurons alone, with couplings held or not, and from each a few Baum–Viterbi iterations: those reach the
     spikes from far away, where a particle filter's own trajectories would only confirm the wrong parameters. A start
     that was given may stay where it is.
     """
-    drawn = draw(rng)
+    setting, drawn = setting._replace(space=structure.space), draw(rng, structure)
     settings = {"bin_size": setting.bin_size, "scheme": setting.scheme}
-    begun = begin(setting, index, drawn, rng)._replace(thetas=())
+    begun = begin(setting, index, structure, drawn, rng)._replace(thetas=())
     candidates = [drawn] if given else []
     for hold in (True, False):
         theta = initialization.start_from_recorded_neurons(
@@ -90,6 +101,16 @@ def first_state(setting, draw, given, index, rng, advance):
     ]
     advance()
     return begun._replace(theta=candidates[int(np.argmax(values))])
+
+
+def restructured(state, structure):
+    """A state before it climbs, at the place of another one, with other populations alike."""
+    theta = state.theta if state.landscape is None else state.landscape.theta
+    theta = moved(theta, state.structure, structure)
+    anchor = initialization.anchor(theta, structure.space)
+    return state._replace(
+        structure=structure, theta=theta, thetas=(), velocity=np.zeros_like(theta), anchor=anchor, landscape=None
+    )
 
 
 def first_counts(setting, theta):

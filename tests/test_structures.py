@@ -1,0 +1,88 @@
+"""Whether populations are alike: found by the search, paid for by the number of values, and told in words."""
+
+import numpy as np
+import pytest
+import quantities as pq
+
+from neulvm_neo import Circuit, simulate_microscopic
+from neulvm_neo.binning import bin_recording
+from neulvm_neo.inference import em, monte_carlo, structures
+from neulvm_neo.likelihood import Observation
+from neulvm_neo.parameters import ParameterSpace, parameters_of
+from neulvm_neo.recording import SpikeRecording
+
+DT = 0.004
+LABELS = np.repeat([0, 1], 4)
+
+
+def uncoupled(**changes):
+    given = dict(
+        n_neurons=[100, 100], names=["A", "B"], signs=[1, 1], mask=np.zeros((2, 2), bool), u_rest=12 * pq.mV,
+        threshold=9 * pq.mV, t_ref=4 * pq.ms, free=("tau_m", "u_rest"), spread={},
+    )  # fmt: skip
+    return Circuit(**(given | changes))
+
+
+def recorded(circuit, seed):
+    run = simulate_microscopic(circuit, duration=4 * pq.s, bin_size=4 * pq.ms, n_recorded=4, random_state=seed)
+    (counts,) = bin_recording(SpikeRecording.from_neo(run.spiketrains), DT)
+    return counts
+
+
+def fitted(counts, circuit, seed=1, **settings):
+    settings = {"n_init": 1, "max_iter": 9, "n_particles": 30} | settings
+    return em.fit(circuit, [counts], LABELS, rng=np.random.default_rng(seed), bin_size=DT, **settings)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_populations_of_one_kind_are_found_alike(seed):
+    result = fitted(recorded(uncoupled(), seed), uncoupled())
+    assert ParameterSpace(result.circuit).n_free == 2
+    assert result.parameters.u_rest[0] == result.parameters.u_rest[1]
+    (told,) = result.kinds
+    assert told.startswith("A and B are taken for alike: values of their own gain")
+
+
+@pytest.mark.parametrize("n_init", [1, 2])
+def test_populations_that_differ_get_values_of_their_own_even_if_no_start_had_them(n_init):
+    counts = recorded(uncoupled(u_rest=[11.2, 12.5] * pq.mV), seed=3)
+    result = fitted(counts, uncoupled(), n_init=n_init, max_iter=4 + 5 * n_init)
+    assert ParameterSpace(result.circuit).n_free == 4
+    assert result.parameters.u_rest[1] > result.parameters.u_rest[0]
+    (told,) = result.kinds
+    assert told.startswith("A and B differ: values of their own gain")
+
+
+def test_labels_that_differ_switch_it_off(monkeypatch):
+    circuit = uncoupled(kinds=["A", "B"])
+    monkeypatch.setattr(monte_carlo, "_reconsider", None)  # not to be called where nothing may be alike
+    result = fitted(recorded(circuit, 1), circuit, n_init=1, max_iter=4)
+    assert ParameterSpace(result.circuit).n_free == 4 and result.kinds == ()
+
+
+def test_a_fit_that_ends_early_says_that_it_did_not_look():
+    result = fitted(recorded(uncoupled(), 1), uncoupled(), n_init=1, max_iter=2)
+    assert result.kinds == ("A and B are taken for alike; the fit ended before it was seen whether they are alike.",)
+
+
+def test_structures_differ_in_one_kind_each_and_pay_for_their_values():
+    circuit = Circuit([200, 200, 200, 50, 50], signs=[1, 1, 1, -1, -1])
+    observation = Observation.from_counts(np.eye(20, 10), np.arange(10) % 5, 5, np.ones(5))
+    among = structures.structures_of(ParameterSpace(circuit), [observation])
+    assert [s.together for s in among] == [((0, 1, 2), (3, 4)), ()]
+    for structure in among:
+        assert structure.price == pytest.approx(0.5 * structure.space.n_free * np.log(10))
+    others = structures.others_of(among[0], among, [observation])
+    assert [(group, s.together) for group, s in others] == [((0, 1, 2), ((3, 4),)), ((3, 4), ((0, 1, 2),))]
+    others = structures.others_of(others[0][1], among, [observation])
+    assert [s.together for _, s in others] == [((0, 1, 2), (3, 4)), ()]
+
+
+def test_theta_moves_between_structures():
+    circuit = Circuit([200, 200], signs=[1, 1], u_rest=[10.0, 12.0] * pq.mV)
+    observation = Observation.from_counts(np.eye(20, 2), np.arange(2), 2, np.ones(2))
+    together, apart = structures.structures_of(ParameterSpace(circuit), [observation])
+    theta = structures.moved(apart.space.pack(parameters_of(circuit)), apart, together)
+    np.testing.assert_allclose(together.space.unpack(theta).u_rest, 11.0)
+    back = structures.moved(theta, together, apart)
+    np.testing.assert_allclose(apart.space.unpack(back).u_rest, 11.0)
