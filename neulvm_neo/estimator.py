@@ -144,7 +144,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
     Attributes
     ----------
     circuit_ : Circuit
-        With the fitted values.
+        With the fitted values, and with ties between those of populations that were taken for alike.
     J_, tau_m_, u_rest_, threshold_ : Quantity
         The fitted values; ``J_[target, source]``.
     neuron_thresholds_ : Quantity, shape (n_neurons,), or None
@@ -186,6 +186,12 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
     -----
     What a few neurons tell about single parameters is limited: combinations such as ``J tau_m`` and
     ``u_rest - threshold`` are determined much better than each value by itself.
+
+    Populations of one kind (`Circuit.kinds`) have the same values unless the spikes speak for others: every second
+    start, and the first, takes them for alike, and at the end the fit looks whether values of their own gain more
+    log-likelihood than half the logarithm of the number of spikes for each, as in Schwarz's criterion.
+    ``result_.settings["kinds"]`` tells what was found. ``"viterbi"``, ``"paper"``, and fits of one or two values do not
+    do this.
 
     Cross-validation: give a list of trials, or one array with ``trials=`` and a splitter that respects trials
     (GroupKFold), or TimeSeriesSplit. With ``labels=None`` every training fold is clustered anew.
@@ -557,7 +563,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             )
             theta, rng = space.pack(parameters_of(circuit)), np.random.default_rng(self.result_.state["seed"])
             with one_blas_thread():
-                found = posterior.uncertainty(posterior.explore(problem, theta, rng), space, theta)
+                found = posterior.uncertainty(ascent.explore(problem, theta, rng), space, theta)
             self.result_ = dataclasses.replace(self.result_, uncertainty=found)
         return self.result_.uncertainty
 

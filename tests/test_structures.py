@@ -72,10 +72,11 @@ def test_structures_differ_in_one_kind_each_and_pay_for_their_values():
     assert [s.together for s in among] == [((0, 1, 2), (3, 4)), ()]
     for structure in among:
         assert structure.price == pytest.approx(0.5 * structure.space.n_free * np.log(10))
-    others = structures.others_of(among[0], among, [observation])
-    assert [(group, s.together) for group, s in others] == [((0, 1, 2), ((3, 4),)), ((3, 4), ((0, 1, 2),))]
-    others = structures.others_of(others[0][1], among, [observation])
-    assert [s.together for _, s in others] == [((0, 1, 2), (3, 4)), ()]
+    excitatory, inhibitory = among[0].together
+    only_inhibitory = structures.other_way(excitatory, among[0], among, [observation])
+    assert only_inhibitory.together == (inhibitory,)
+    assert structures.other_way(inhibitory, only_inhibitory, among, [observation]).together == ()
+    assert structures.other_way(excitatory, only_inhibitory, among, [observation]).together == among[0].together
 
 
 def test_theta_moves_between_structures():

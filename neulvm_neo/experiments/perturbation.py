@@ -227,6 +227,7 @@ class _Fit(NamedTuple):
     circuit: object
     status: str
     log_likelihood: float
+    kinds: str = ""
 
 
 class _Stretch(NamedTuple):
@@ -279,7 +280,7 @@ def _one_fit(source, fit_seed, trial_seed, plan, truth, n_jobs, is_example):
         pulses.differ(_count(spiking, pulsed), _count(truth, pulsed)) > DIFFERENT for pulsed in ("active", "silent")
     )
     row = {
-        **about, "status": fit.status, "log_likelihood": fit.log_likelihood,
+        **about, "status": fit.status, "kinds": fit.kinds, "log_likelihood": fit.log_likelihood,
         "values": dict(zip(space.names, values.tolist(), strict=True)),
         "n_tries": spiking.n_tries, "n_first": spiking.n_first,
         **_counts("model", spiking), **_counts("mesoscopic", populations),
@@ -294,7 +295,8 @@ def _fitted(counts, labels, seed, settings, n_jobs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status tells
         model.fit(counts)
-    return _Fit(model.circuit_, model.result_.status, float(model.log_likelihood_))
+    return _Fit(model.circuit_, model.result_.status, float(model.log_likelihood_),
+                model.result_.settings.get("kinds", ""))  # fmt: skip
 
 
 def _of_amplitude(amplitude, n_trials, seed):
@@ -390,7 +392,8 @@ def _protocol(plan, given):
         f"{plan.n_fits} fit(s), each to the spikes of 3 neurons per population in {TRIAL:g} s of spontaneous activity: "
         f"{which} of one simulation of the spiking network (every neuron, steps of "
         f"0.2 ms, the membrane's exact decay), bins of {BIN_SIZE.item():g} ms; twelve values free, drawn from 0.4 to 2 "
-        f"times the true ones; method smc, scheme second-order, {settings}"
+        f"times the true ones; E1 and E2 alike unless the spikes speak for values of their own (Circuit.kinds, "
+        f"default); method smc, scheme second-order, {settings}"
     )  # fmt: skip
     return {
         "circuit": "winner_take_all: 400, 400 and 200 neurons",

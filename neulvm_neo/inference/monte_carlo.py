@@ -122,8 +122,9 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
                 converged = _has_converged(states[0], tol)
                 if (converged or not left) and not found_kinds:
                     summit = states[0]
-                    states[0], found_kinds = _reconsider(setting, summit, among, bar, watch)
-                    converged = _has_converged(states[0], tol)
+                    states[0], found_kinds = _reconsider(setting, summit, among, rng.spawn(1)[0], bar, watch)
+                    if states[0] is not summit:
+                        left, converged = max(left, 2 * LEAST_ROUNDS), False
         except KeyboardInterrupt:
             interrupted = True
     state = states[0]
@@ -160,25 +161,31 @@ def _height(state):
     return state.trace[-1]["log_likelihood"] + state.trace[-1].get("log_prior", 0.0) if state.trace else -np.inf
 
 
-def _reconsider(setting, state, among, bar, watch):
+def _reconsider(setting, state, among, rng, bar, watch):
     """The better of a state and those in which one kind is taken otherwise, and what was found of each, in words."""
     found = []
-    for group, structure in structures.others_of(state.structure, among, setting.observations):
+    for group in among[0].together:
+        structure = structures.other_way(group, state.structure, among, setting.observations)
         bar.set_postfix_str("are populations alike?")
         other = starts.restructured(state, structure)
-        for _ in range(LEAST_ROUNDS):
-            other = _climb(setting, other)
-            watch()
-        apart, alike = (state, other) if group in structure.together else (other, state)
-        better = other if _objective(other) > _objective(state) else state
-        found.append(
-            structures.in_words(
-                group, setting.space.circuit.names, better is alike, _height(apart) - _height(alike),
-                apart.structure.price - alike.structure.price,
-            )
-        )  # fmt: skip
-        state = better
+        landscape = ascent.explore(setting.of(other), other.theta, state.rng.spawn(1)[0], LEAST_ROUNDS)
+        other = _recorded(other, landscape)
+        watch()
+        # by filters at both places, because a quadratic through few points may promise too much
+        gain, price = _at(setting, other, rng) - _at(setting, state, rng), structure.price - state.structure.price
+        is_better, were_alike = gain > price, group in state.structure.together
+        sign = 1.0 if were_alike else -1.0  # of what the other way gains, to what values of their own do
+        names = setting.space.circuit.names
+        found.append(structures.in_words(group, names, is_better != were_alike, sign * gain, sign * price))
+        state = other if is_better else state
     return state, tuple(found)
+
+
+def _at(setting, state, rng):
+    """log p + log prior at the summit that a state has reached."""
+    setting, theta = setting.of(state), state.landscape.theta
+    ((value, _),) = _scores(setting, [(theta, state.observations)], rng)
+    return value + setting.space.log_prior(theta)[0]
 
 
 def _go_on(setting, state, n_iter, advance):
@@ -238,8 +245,12 @@ def _climb(setting, state):
     setting, landscape = setting.of(state), state.landscape
     if landscape is None:
         landscape = ascent.begin(setting, state.theta, ascent.draw_paths(setting, state.theta, state.rng)[1])
-    landscape = ascent.look_around(setting, landscape, state.rng.spawn(1)[0])
-    log_prior = setting.space.log_prior(landscape.theta)[0]
+    return _recorded(state, ascent.look_around(setting, landscape, state.rng.spawn(1)[0]))
+
+
+def _recorded(state, landscape):
+    """The state on a landscape, with a record of it."""
+    log_prior = state.structure.space.log_prior(landscape.theta)[0]
     record = {
         "iteration": len(state.trace),
         "start": state.start,
@@ -275,6 +286,15 @@ def _best(setting, state, rng):
     candidates = [(theta, state.observations) for theta in candidates]
     candidates += [(theta, setting.observations) for theta in starts.uncoupled(setting)]
 
+    scores = _scores(setting, candidates, rng)
+    priors = [setting.space.log_prior(theta)[0] for theta, _ in candidates]
+    best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
+    return *candidates[best], *scores[best]
+
+
+def _scores(setting, candidates, rng):
+    """log p and its error at every (θ, observations), by filters with more particles."""
+
     def score(theta, observations, child):
         return particles.log_likelihood(
             setting.space.unpack(theta),
@@ -288,7 +308,4 @@ def _best(setting, state, rng):
 
     children = rng.spawn(len(candidates))
     tasks = (joblib.delayed(score)(*one, child) for one, child in zip(candidates, children, strict=True))
-    scores = run(tasks, setting.n_jobs)
-    priors = [setting.space.log_prior(theta)[0] for theta, _ in candidates]
-    best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
-    return *candidates[best], *scores[best]
+    return run(tasks, setting.n_jobs)

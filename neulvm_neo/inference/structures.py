@@ -41,11 +41,12 @@ def structures_of(space, observations):
     return tuple(_structure(space, together, n_spikes) for together in ([groups, ()] if groups else [()]))
 
 
-def others_of(structure, among, observations):
-    """The structures that differ from one in a single group: alike there and not here, or the other way round.
+def other_way(group, structure, among, observations):
+    """The structure that differs from one in one group: alike there and not here, or not there and here.
 
     Parameters
     ----------
+    group : tuple of int
     structure : Structure
     among : tuple of Structure
         Of `structures_of`.
@@ -53,14 +54,11 @@ def others_of(structure, among, observations):
 
     Returns
     -------
-    list of (group, Structure)
+    Structure
     """
-    most, space = among[0].together, among[-1].space
+    together = tuple(g for g in among[0].together if (g in structure.together) != (g == group))
     n_spikes = sum(observation.trains[0].size for observation in observations)
-    return [
-        (group, _structure(space, tuple(g for g in most if (g in structure.together) != (g == group)), n_spikes))
-        for group in most
-    ]
+    return _structure(among[-1].space, together, n_spikes)
 
 
 def _structure(space, together, n_spikes):
@@ -83,7 +81,7 @@ def in_words(group, names, alike, gain, price):
     names : sequence of str
     alike : bool
     gain, price : float, nats
-        What values of their own gain, and what they cost.
+        What values of their own gain (less than nothing by chance only), and what they cost.
 
     Returns
     -------
@@ -95,7 +93,7 @@ def in_words(group, names, alike, gain, price):
     'E1 and E2 are taken for alike: values of their own gain 2.1 nats and cost 14.3.'
     """
     how = "are taken for alike" if alike else "differ"
-    return f"{_named(group, names)} {how}: values of their own gain {gain:.1f} nats and cost {price:.1f}."
+    return f"{_named(group, names)} {how}: values of their own gain {max(gain, 0.0):.1f} nats and cost {price:.1f}."
 
 
 def unseen_in_words(structure, among, names):
