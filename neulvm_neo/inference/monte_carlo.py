@@ -120,7 +120,7 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
                 bar.set_postfix_str(f"{_height(states[0]):.1f} nats")
                 watch()
                 converged = _has_converged(states[0], tol)
-                if (converged or not left) and not found_kinds:
+                if (converged or not left) and len(among) > 1 and not found_kinds:
                     summit = states[0]
                     states[0], found_kinds = _reconsider(setting, summit, among, rng.spawn(1)[0], bar, watch)
                     if states[0] is not summit:
