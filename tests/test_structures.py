@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import quantities as pq
 
-from neulvm_neo import Circuit, simulate_microscopic
+from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
 from neulvm_neo.binning import bin_recording
 from neulvm_neo.inference import em, monte_carlo, structures
 from neulvm_neo.likelihood import Observation
 from neulvm_neo.parameters import ParameterSpace, parameters_of
 from neulvm_neo.recording import SpikeRecording
+
+pytestmark = pytest.mark.filterwarnings("ignore:EM has not converged")
 
 DT = 0.004
 LABELS = np.repeat([0, 1], 4)
@@ -87,3 +89,18 @@ def test_theta_moves_between_structures():
     np.testing.assert_allclose(together.space.unpack(theta).u_rest, 11.0)
     back = structures.moved(theta, together, apart)
     np.testing.assert_allclose(apart.space.unpack(back).u_rest, 11.0)
+
+
+def test_what_was_found_about_kinds_survives_files_and_serves_intervals(tmp_path):
+    run = simulate_microscopic(uncoupled(), duration=2 * pq.s, n_recorded=3, random_state=1)
+    settings = {"bin_size": 4 * pq.ms, "n_init": 1, "max_iter": 6, "n_particles": 20, "random_state": 1, "tol": 100.0}
+    model = NeuLVM(uncoupled(), labels="population", **settings).fit(run.spiketrains)
+    assert model.u_rest_[0] == model.u_rest_[1]
+    model.save(tmp_path / "fit.npz")
+    loaded = NeuLVM.load(tmp_path / "fit.npz")
+    assert "A and B are taken for alike" in loaded.result_.settings["kinds"]
+    assert loaded.circuit_.ties["u_rest"].tolist() == ["A, B", "A, B"]
+    assert loaded.circuit.ties == {}  # what was given stays what it was
+    assert model.uncertainty(run.spiketrains).names == ("tau_m[A, B]", "u_rest[A, B]")
+    estimate, lower, upper = model.interval(lambda p: p.u_rest[0] - p.u_rest[1])
+    assert lower == estimate == upper == 0.0
