@@ -8,8 +8,6 @@ where it leaves two sets open: a network that was seen in one of its states only
 import itertools
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from .circuit_arguments import FREE_NAMES, RELATIVE
 
@@ -38,14 +36,13 @@ def groups_of(circuit):
     ((0, 1),)
     """
     K = len(circuit.names)
+    pairs = list(itertools.combinations(range(K), 2))
     if circuit.kinds is not None:
-        same = [[a == b and a != "" for b in circuit.kinds] for a in circuit.kinds]
+        same = [(a, b) for a, b in pairs if circuit.kinds[a] == circuit.kinds[b] != ""]
     else:
-        same = np.zeros((K, K), bool)
-        for a, b in itertools.combinations(range(K), 2):
-            same[a, b] = circuit.signs[a] != 0 and _exchangeable(circuit, a, b)
-    _, of = connected_components(np.asarray(same), directed=False)
-    groups = (tuple(np.flatnonzero(of == i).tolist()) for i in range(of.max() + 1))
+        same = [(a, b) for a, b in pairs if circuit.signs[a] != 0 and _exchangeable(circuit, a, b)]
+    of = _joined(K, same)
+    groups = (tuple(np.flatnonzero(of == i).tolist()) for i in range(K))
     return tuple(group for group in groups if len(group) > 1)
 
 
@@ -152,19 +149,30 @@ def _labels(circuit, name, groups):
     before = circuit.ties.get(name, np.full(shape, ""))
     present = circuit.mask if name == "J" else np.ones(shape, bool)
     place, entry = np.arange(before.size).reshape(shape), np.indices(shape).reshape(len(shape), -1)
-    pairs = [(place, _exchanged(place, a, b)) for group in groups for a, b in itertools.pairwise(group)]
-    pairs += [(place[before == label], place[before == label][0]) for label in np.unique(before[before != ""])]
-    linked = np.hstack([np.stack(np.broadcast_arrays(*pair)).reshape(2, -1) for pair in pairs])
-    linked = linked[:, np.all(present.ravel()[linked], axis=0)]
-    graph = coo_array((np.ones(linked.shape[1]), tuple(linked)), shape=(before.size, before.size))
-    _, of = connected_components(graph, directed=False)
+    pairs = []
+    for group in groups:
+        for a, b in itertools.pairwise(group):
+            pairs += zip(place.flat, _exchanged(place, a, b).flat, strict=True)
+    for label in np.unique(before[before != ""]):
+        pairs += itertools.pairwise(place[before == label])
+    allowed = present.ravel()
+    of = _joined(before.size, [(i, j) for i, j in pairs if allowed[i] and allowed[j]])
     labels = np.full(before.size, "", dtype=object)
-    for i in range(of.max() + 1):
-        own = np.flatnonzero((of == i) & present.ravel())
+    for i in np.unique(of):
+        own = np.flatnonzero((of == i) & allowed)
         if own.size > 1:
             names = (before.flat[j] or "←".join(circuit.names[k] for k in entry[:, j]) for j in own)
             labels[own] = ", ".join(dict.fromkeys(names))
     return labels.reshape(shape)
+
+
+def _joined(n, pairs):
+    """The first member of the set that each of n things is in, after every pair was put into one set."""
+    of = np.arange(n)
+    for i, j in pairs:
+        first, second = sorted((of[i], of[j]))
+        of[of == second] = first
+    return of
 
 
 def _shared(values, labels, name):
