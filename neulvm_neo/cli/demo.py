@@ -47,6 +47,7 @@ def run(args):
     print()
     likelihood = with_error(report.log_likelihood, report.log_likelihood_error)
     print(f"Log-likelihood of the fitted part: {likelihood} nats; {report.status}.")
+    print(report.kinds)
     print(f"Unseen part: {report.bits_per_spike:+.3f} bits per spike against constant rates.")
     print()
     print("Files:")

@@ -66,6 +66,7 @@ class Report:
     bits_per_spike: float  # held-out, over constant rates
     converged: bool
     status: str
+    kinds: str  # whether populations are alike
     files: dict  # what -> path
 
 
@@ -164,6 +165,7 @@ def run(folder, *, seed=1, quick=False, say=None, n_jobs=-1, verbose=0):
         bits_per_spike=bits,
         converged=result.converged,
         status=result.status,
+        kinds=result.settings.get("kinds", ""),
         files=files,
     )
 
