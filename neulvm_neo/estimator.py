@@ -563,7 +563,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             )
             theta, rng = space.pack(parameters_of(circuit)), np.random.default_rng(self.result_.state["seed"])
             with one_blas_thread():
-                found = posterior.uncertainty(ascent.explore(problem, theta, rng), space, theta)
+                found = posterior.uncertainty(posterior.explore(problem, theta, rng), space, theta)
             self.result_ = dataclasses.replace(self.result_, uncertainty=found)
         return self.result_.uncertainty
 

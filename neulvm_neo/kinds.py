@@ -71,7 +71,7 @@ def alike(circuit, groups):
     values = {}
     for name in circuit.free:
         value = getattr(circuit, name)
-        values[name] = _shared(value.magnitude, ties[name], name) * value.units
+        values[name] = _shared(value.magnitude, circuit, ties[name], name) * value.units
     return circuit.replace(**values, ties=ties)
 
 
@@ -89,7 +89,7 @@ def shared(parameters, circuit):
     """
     return parameters._replace(
         **{
-            name: _shared(getattr(parameters, name), labels, name)
+            name: _shared(getattr(parameters, name), circuit, labels, name)
             for name, labels in circuit.ties.items()
             if name in circuit.free
         }
@@ -175,11 +175,11 @@ def _joined(n, pairs):
     return of
 
 
-def _shared(values, labels, name):
+def _shared(values, circuit, labels, name):
     """Values (K,) or (K, K) with the mean over equal labels in place of each; of logarithms for time constants."""
-    values = np.array(values, dtype=float)
+    values, present = np.array(values, dtype=float), circuit.mask if name == "J" else True
     for label in np.unique(labels[labels != ""]).tolist():
-        tied = labels == label
+        tied = (labels == label) & present
         if np.ptp(values[tied]) > 0.0:
             values[tied] = np.exp(np.log(values[tied]).mean()) if name in RELATIVE else values[tied].mean()
     return values

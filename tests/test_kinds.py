@@ -107,3 +107,11 @@ def test_numbers_that_differ_are_averaged_time_constants_by_their_logarithms():
         np.testing.assert_allclose(found, expected)
     again = shared(p, tied)
     np.testing.assert_array_equal(again.tau_m, p.tau_m)
+
+
+def test_couplings_that_do_not_exist_are_not_averaged():
+    """Labels of ties may stand at entries that the mask leaves out."""
+    circuit = winner_take_all()
+    p = parameters_of(circuit)
+    np.testing.assert_array_equal(shared(p, circuit).J, p.J)
+    np.testing.assert_array_equal(shared(p, alike(circuit, groups_of(circuit))).J, p.J)

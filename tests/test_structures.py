@@ -6,6 +6,7 @@ import quantities as pq
 
 from neulvm_neo import Circuit, NeuLVM, simulate_microscopic
 from neulvm_neo.binning import bin_recording
+from neulvm_neo.experiments.circuits import winner_take_all
 from neulvm_neo.inference import em, monte_carlo, structures
 from neulvm_neo.likelihood import Observation
 from neulvm_neo.parameters import ParameterSpace, parameters_of
@@ -104,3 +105,12 @@ def test_what_was_found_about_kinds_survives_files_and_serves_intervals(tmp_path
     assert model.uncertainty(run.spiketrains).names == ("tau_m[A, B]", "u_rest[A, B]")
     estimate, lower, upper = model.interval(lambda p: p.u_rest[0] - p.u_rest[1])
     assert lower == estimate == upper == 0.0
+
+
+def test_a_circuit_with_ties_and_a_mask_is_the_same_in_both_structures():
+    observation = Observation.from_counts(np.eye(20, 3), np.arange(3), 3, np.ones(3))
+    together, apart = structures.structures_of(ParameterSpace(winner_take_all()), [observation])
+    theta = together.space.draw(np.random.default_rng(1))
+    there = apart.space.unpack(structures.moved(theta, together, apart))
+    for one, other in zip(together.space.unpack(theta), there, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-14)

@@ -119,28 +119,6 @@ def look_around(problem, landscape, rng, n_points=None):
     return settle(problem.space, landscape._replace(points=(*landscape.points, *good)))
 
 
-def explore(problem, theta, rng, n_rounds=4):
-    """A landscape around a θ that came about in another way: a structure's, or an estimate whose intervals are due.
-
-    Parameters
-    ----------
-    problem : Problem
-    theta : numpy.ndarray, shape (n_free,)
-    rng : numpy.random.Generator
-    n_rounds : int
-        Rounds of filters, see `look_around`.
-
-    Returns
-    -------
-    Landscape
-    """
-    landscape = begin(problem, theta, draw_paths(problem, theta, rng)[1])
-    landscape = landscape._replace(theta=np.asarray(theta, dtype=float))
-    for child in rng.spawn(n_rounds):
-        landscape = look_around(problem, landscape, child)
-    return landscape
-
-
 def settle(space, landscape):
     """The maximum of the quadratic through the points of a landscape, from where it was found last."""
     if not landscape.points:

@@ -168,9 +168,10 @@ def _reconsider(setting, state, among, rng, bar, watch):
         structure = structures.other_way(group, state.structure, among, setting.observations)
         bar.set_postfix_str("are populations alike?")
         other = starts.restructured(state, structure)
-        landscape = ascent.explore(setting.of(other), other.theta, state.rng.spawn(1)[0], LEAST_ROUNDS)
-        other = _recorded(other, landscape)
-        watch()
+        # EM first: the summit of one structure can be far from that of another, and a quadratic sees what is near
+        for step in (_iterate,) * ITERATIONS_PER_ROUND + (_climb,) * LEAST_ROUNDS:
+            other = step(setting, other)
+            watch()
         # by filters at both places, because a quadratic through few points may promise too much
         gain, price = _at(setting, other, rng) - _at(setting, state, rng), structure.price - state.structure.price
         is_better, were_alike = gain > price, group in state.structure.together

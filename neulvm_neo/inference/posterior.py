@@ -77,6 +77,28 @@ def of_covariance(theta, covariance, space, method, level=BAND_LEVEL):
     return _of_samples(theta, theta + _pairs(covariance), space, method, level)
 
 
+def explore(problem, theta, rng, n_rounds=4):
+    """A landscape around an estimate that came about in another way, for `uncertainty`.
+
+    Parameters
+    ----------
+    problem : ascent.Problem
+    theta : numpy.ndarray, shape (n_free,)
+    rng : numpy.random.Generator
+    n_rounds : int
+        Rounds of filters, see `ascent.look_around`.
+
+    Returns
+    -------
+    ascent.Landscape
+    """
+    landscape = ascent.begin(problem, theta, ascent.draw_paths(problem, theta, rng)[1])
+    landscape = landscape._replace(theta=np.asarray(theta, dtype=float))
+    for child in rng.spawn(n_rounds):
+        landscape = ascent.look_around(problem, landscape, child)
+    return landscape
+
+
 def interval(function, found, circuit):
     """Estimate and interval of any function of the parameters.
 
