@@ -54,7 +54,7 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
     """The θ with the highest log p(y | θ) + log prior that was found, less what its free values cost.
 
     Where populations may be of one kind, every second start gives them values of their own, the others do not. At the
-    summit each kind is reconsidered: whether the other way is better after `LEAST_ROUNDS` rounds of ascent.
+    summit each kind is reconsidered: whether some EM and ascent from there find the other way better.
 
     Parameters
     ----------
@@ -246,12 +246,8 @@ def _climb(setting, state):
     setting, landscape = setting.of(state), state.landscape
     if landscape is None:
         landscape = ascent.begin(setting, state.theta, ascent.draw_paths(setting, state.theta, state.rng)[1])
-    return _recorded(state, ascent.look_around(setting, landscape, state.rng.spawn(1)[0]))
-
-
-def _recorded(state, landscape):
-    """The state on a landscape, with a record of it."""
-    log_prior = state.structure.space.log_prior(landscape.theta)[0]
+    landscape = ascent.look_around(setting, landscape, state.rng.spawn(1)[0])
+    log_prior = setting.space.log_prior(landscape.theta)[0]
     record = {
         "iteration": len(state.trace),
         "start": state.start,
