@@ -189,6 +189,7 @@ def summary(result, source):
         "free_parameters": ", ".join(getattr(result.circuit, "free", ())),
         **{f"settings.{key}": _as_text(value) for key, value in result.settings.items()},
     }
+    rows |= {f"kinds.{i}": sentence for i, sentence in enumerate(result.kinds)}
     if result.uncertainty is not None:
         rows["interval_probability"] = f"{result.uncertainty.level:g}"
         rows["interval_method"] = result.uncertainty.method

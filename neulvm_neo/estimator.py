@@ -190,8 +190,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
     Populations of one kind (`Circuit.kinds`) have the same values unless the spikes speak for others: every second
     start, and the first, takes them for alike, and at the end the fit looks whether values of their own gain more
     log-likelihood than half the logarithm of the number of spikes for each, as in Schwarz's criterion.
-    ``result_.settings["kinds"]`` tells what was found. ``"viterbi"``, ``"paper"``, and fits of one or two values do not
-    do this.
+    ``result_.kinds`` tells what was found. ``"viterbi"``, ``"paper"``, and fits of one or two values do not do this.
 
     Cross-validation: give a list of trials, or one array with ``trials=`` and a splitter that respects trials
     (GroupKFold), or TimeSeriesSplit. With ``labels=None`` every training fold is clustered anew.
@@ -706,7 +705,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             neuron_thresholds=None
             if found.excitability is None
             else own_thresholds.thresholds_of(found.excitability, found.parameters.threshold, labels),
-            settings=settings.described(self, bin_size, found),
+            kinds=tuple(found.kinds),
+            settings=settings.described(self, bin_size, found.noise),
             software_version=__version__,
             state={
                 "parameters": settings.to_plain(self),

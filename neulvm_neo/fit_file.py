@@ -112,6 +112,7 @@ def packed(result):
         "state": _packed(result.state, "state", arrays),
         "distances": _packed(result.distances, "distances", arrays),
         "neuron_thresholds": _packed(result.neuron_thresholds, "neuron_thresholds", arrays),
+        "kinds": [str(sentence) for sentence in result.kinds],
         "uncertainty": None if result.uncertainty is None else _packed(vars(result.uncertainty), "uncertainty", arrays),
     }
     return header, arrays
@@ -137,6 +138,7 @@ def unpacked(header, arrays):
         state=_unpacked(header.get("state", {"dict": {}}), arrays),
         distances=_unpacked(header.get("distances"), arrays),
         neuron_thresholds=_unpacked(header.get("neuron_thresholds"), arrays),
+        kinds=tuple(header.get("kinds", ())),
         uncertainty=None if uncertainty is None else Uncertainty(**uncertainty),
         **{name: _unpacked(header[name], arrays) for name in _PLAIN},
     )

@@ -185,6 +185,8 @@ class FitResult:
         where there are none. See `with_distances`.
     neuron_thresholds : numpy.ndarray, shape (n_recorded,), optional
         Threshold of every recorded neuron in mV, where they have their own; NaN for those that were not fitted.
+    kinds : tuple of str
+        What was found about populations that may be alike (`Circuit.kinds`), one sentence for each group of them.
     """
 
     circuit: object
@@ -203,6 +205,7 @@ class FitResult:
     uncertainty: Uncertainty | None = None
     distances: np.ndarray | None = None
     neuron_thresholds: np.ndarray | None = None
+    kinds: tuple = ()
 
     @property
     def names(self):

@@ -75,19 +75,23 @@ def start_of(start, circuit):
     return start
 
 
-def described(model, bin_size, found):
-    """What a reader of a fit wants to know about how it came about, as a dict of plain values; `bin_size` in s.
+def described(model, bin_size, noise):
+    """What a reader of a fit wants to know about how it came about, as a dict of plain values.
 
-    `found` is an `em.EMResult`, which says how counts scatter and which populations were taken for alike.
+    Parameters
+    ----------
+    model : NeuLVM
+    bin_size : float, s
+    noise : str
+        The one of `discretization.NOISES` that the fit used.
     """
     labels = "clustered" if model.labels is None else model.labels if isinstance(model.labels, str) else "given"
     return {
-        "method": model.method, "scheme": model.scheme, "noise": found.noise, "bin_size": f"{1e3 * bin_size:.10g} ms",
+        "method": model.method, "scheme": model.scheme, "noise": noise, "bin_size": f"{1e3 * bin_size:.10g} ms",
         "labels": labels, "n_init": int(model.n_init), "max_iter": int(model.max_iter), "tol": float(model.tol),
         "n_particles": int(model.n_particles), "multiple": model.multiple,
         "own_thresholds": bool(model.own_thresholds),
         "random_state": _whole_or_none(model.random_state),
-        **({"kinds": " ".join(found.kinds)} if found.kinds else {}),
     }  # fmt: skip
 
 

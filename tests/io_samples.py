@@ -71,6 +71,7 @@ def make_fit(neuron_ids, n_populations=2, t_starts=(0.0,), n_bins=200, bin_size=
         "uncertainty": make_uncertainty(circuit.names, rng),
         "distances": rng.random((len(neuron_ids), n_populations)),
         "neuron_thresholds": rng.normal(size=len(neuron_ids)),
+        "kinds": ("E1 and E2 differ: values of their own gain 20.0 nats and cost 3.0.",),
     }
     return FitResult(**{**fit, **changes})
 
@@ -97,7 +98,8 @@ def assert_same_fit(a, b, exact=True):
     """That two fits say the same, bit for bit; with ``exact=False`` counts may be off by a rounding."""
     from numpy.testing import assert_allclose, assert_array_equal
 
-    for name in ("labels", "neuron_ids", "log_likelihood", "log_likelihood_error", "n_iter", "converged", "status"):
+    plain = "labels", "neuron_ids", "log_likelihood", "log_likelihood_error", "n_iter", "converged", "status", "kinds"
+    for name in plain:
         assert getattr(a, name) == getattr(b, name), name
         assert type(getattr(a, name)) is type(getattr(b, name)), name
     assert (a.settings, a.software_version) == (b.settings, b.software_version)

@@ -39,12 +39,13 @@ def test_a_fit_comes_back_bit_for_bit(tmp_path, fit):
 
 def test_files_from_before_there_were_bands_and_intervals_still_load(tmp_path, fit):
     save_fit(tmp_path / "fit.npz", fit)
-    rewrite_header(tmp_path / "fit.npz", uncertainty=None, distances=None, neuron_thresholds=None, state=None)
+    unknown = dict.fromkeys(("uncertainty", "distances", "neuron_thresholds", "state", "kinds"))
+    rewrite_header(tmp_path / "fit.npz", **unknown)
     with np.load(tmp_path / "fit.npz") as archive:
         arrays = {name: archive[name] for name in archive.files if "lower" not in name and "upper" not in name}
     np.savez(tmp_path / "fit.npz", **arrays)
     back = load_fit(tmp_path / "fit.npz")
-    assert (back.uncertainty, back.distances, back.state) == (None, None, {})
+    assert (back.uncertainty, back.distances, back.state, back.kinds) == (None, None, {}, ())
     assert back.activities[0].activity_band is None
     assert_array_equal(back.activities[0].n_std, fit.activities[0].n_std, strict=True)
 

@@ -115,6 +115,7 @@ def test_likelihood_settings_and_software_are_told(recording, out):
     assert fit["log_likelihood_error"] == "0.3 nats"
     assert (fit["software"], fit["software_version"]) == ("neulvm-neo", "0.1.0")
     assert (fit["settings.method"], fit["settings.bounds"]) == ("viterbi", "tau_m=[1.0, 2.0]")
+    assert fit["kinds.0"].startswith("E1 and E2 differ")
 
 
 def test_trials_with_gaps_are_stacked_with_their_times(recording, out):

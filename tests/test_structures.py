@@ -99,7 +99,8 @@ def test_what_was_found_about_kinds_survives_files_and_serves_intervals(tmp_path
     assert model.u_rest_[0] == model.u_rest_[1]
     model.save(tmp_path / "fit.npz")
     loaded = NeuLVM.load(tmp_path / "fit.npz")
-    assert "A and B are taken for alike" in loaded.result_.settings["kinds"]
+    assert loaded.result_.kinds == model.result_.kinds
+    assert "A and B are taken for alike" in loaded.result_.kinds[0]
     assert loaded.circuit_.ties["u_rest"].tolist() == ["A, B", "A, B"]
     assert loaded.circuit.ties == {}  # what was given stays what it was
     assert model.uncertainty(run.spiketrains).names == ("tau_m[A, B]", "u_rest[A, B]")

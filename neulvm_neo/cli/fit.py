@@ -48,8 +48,8 @@ def run(args):
     print(f"\n{result.circuit!r}\n")
     advice = "" if result.converged else " (more with --iterations)"
     print(f"{result.status}{advice}; {time.monotonic() - began:.0f} s")
-    if "kinds" in result.settings:
-        print(result.settings["kinds"])
+    for sentence in result.kinds:
+        print(sentence)
     likelihood = with_error(result.log_likelihood, result.log_likelihood_error)
     alike = bits_per_spike(result.log_likelihood, counts, labels=[labels[i] for i in kept])
     own = bits_per_spike(result.log_likelihood, counts)

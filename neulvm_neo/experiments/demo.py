@@ -165,7 +165,7 @@ def run(folder, *, seed=1, quick=False, say=None, n_jobs=-1, verbose=0):
         bits_per_spike=bits,
         converged=result.converged,
         status=result.status,
-        kinds=result.settings.get("kinds", ""),
+        kinds=" ".join(result.kinds),
         files=files,
     )
 

@@ -296,7 +296,7 @@ def _fitted(counts, labels, seed, settings, n_jobs):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status tells
         model.fit(counts)
     return _Fit(model.circuit_, model.result_.status, float(model.log_likelihood_),
-                model.result_.settings.get("kinds", ""))  # fmt: skip
+                " ".join(model.result_.kinds))  # fmt: skip
 
 
 def _of_amplitude(amplitude, n_trials, seed):

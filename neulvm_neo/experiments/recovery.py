@@ -297,7 +297,7 @@ def _fit_and_compare(session, training, held_out, fit_seed, score_seed, *, schem
     ).fit(session.counts[training])  # fmt: skip
     fit = _Fit(
         model.circuit_, model.histories_, model.activity_, model.log_likelihood_, model.result_.status, model.n_iter_,
-        model.result_.uncertainty, model.result_.settings.get("kinds", ""), tuple(drawn),
+        model.result_.uncertainty, " ".join(model.result_.kinds), tuple(drawn),
     )  # fmt: skip
     return _compare(fit, session, training, held_out, score_seed, scheme)
 

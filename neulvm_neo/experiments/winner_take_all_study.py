@@ -258,7 +258,7 @@ def _of_model(trial, model, seed):
         "values": dict(zip(space.names, np.asarray(values).tolist(), strict=True)),
         "log_likelihood": float(model.log_likelihood_),
         "status": model.result_.status,
-        "kinds": model.result_.settings.get("kinds", ""),
+        "kinds": " ".join(model.result_.kinds),
     }  # fmt: skip
 
 
