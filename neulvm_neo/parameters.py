@@ -114,6 +114,8 @@ class ParameterSpace:
         One per free value: ``"tau_m[E1]"``, ``"J[E1←I]"`` (target ← source), or the label of a tie.
     units : tuple of str
         Unit of every free value as shown by `values`.
+    fields : tuple of str
+        What every free value is of: ``"J"``, ``"tau_m"``, ….
     bounds : numpy.ndarray, shape (n_free, 2)
         The box, in θ.
 
@@ -138,6 +140,7 @@ class ParameterSpace:
             if name in circuit.free:
                 self._add(name)
         self.n_free = len(self._first)
+        self.fields = tuple(name for name, _ in self._first)
         self.units = tuple("ms" if name in _MILLISECONDS else "mV" for name, _ in self._first)
         self._shown = np.array([1e3 if unit == "ms" else 1.0 for unit in self.units])  # shown = inside value times this
         source_signs = np.broadcast_to(circuit.signs, circuit.J.shape)

@@ -7,6 +7,7 @@ import quantities as pq
 from neulvm_neo import Circuit, SpikeRecording, simulate_microscopic
 from neulvm_neo.binning import bin_recording
 from neulvm_neo.inference import ascent, posterior
+from neulvm_neo.inference.coordinates import DriveCoordinates
 from neulvm_neo.inference.particles import log_likelihood
 from neulvm_neo.likelihood import Observation
 from neulvm_neo.parameters import ParameterSpace, parameters_of
@@ -83,3 +84,72 @@ def test_points_come_in_pairs_about_the_current_maximum(problem):
     for one, other in zip(points[::2], points[1::2], strict=True):
         np.testing.assert_allclose((one.theta + other.theta) / 2, begun.theta, rtol=1e-9)
         assert not np.allclose(one.theta, other.theta)
+
+
+class Ridge:
+    """A made-up likelihood in φ that tells little of J[E←I] and much of everything else."""
+
+    circuit = Circuit([100, 50], names=["E", "I"], signs=[1, -1], J=[[8, -40], [8, -20]] * pq.mV, free=("J", "u_rest"))
+
+    def __init__(self, top, width, noise=0.3):
+        self.space = ParameterSpace(self.circuit)
+        self.of = DriveCoordinates(self.space, np.array([15.0, 30.0]))
+        self.theta = self.space.pack(parameters_of(self.circuit))
+        self.j, self.noise = self.space.names.index("J[E←I]"), noise
+        self.top, self.width = self.of.straight(self.theta), np.full(self.space.n_free, 0.15)
+        self.top[self.j], self.width[self.j] = top, width
+        self.problem = ascent.Problem(self.space, (), None, DT, "second-order", 10, 1)
+        d, unit = self.space.n_free, 0.1 * np.eye(self.space.n_free)  # the s.d. if the activity were known
+        share = (0.1 / self.width) ** 2
+        self.landscape = ascent.Landscape(
+            self.theta, 0.0, 0.1, 0.1, np.diag(share), np.zeros((d, d)), 1.0, unit, self.of, (), np.zeros(0)
+        )
+        self.asked = []
+
+    def evaluate(self, problem, theta, rng):
+        self.asked.append(theta)
+        away = (self.of.straight(theta) - self.top) / self.width
+        value = -0.5 * away @ away + self.noise * (rng.standard_normal() + np.sin(1e3 * away[self.j]))
+        return ascent.Point(theta, value, np.zeros_like(theta), np.zeros(1))
+
+
+@pytest.mark.parametrize(("top", "width"), [(-20.0, 8.0), (-45.0, 3.0), (-41.0, 0.9)])
+def test_a_walk_along_a_flat_coupling_finds_its_top_and_width_with_mean_drives_held(monkeypatch, top, width):
+    ridge = Ridge(top, width)
+    monkeypatch.setattr(ascent, "evaluate", ridge.evaluate)
+    assert ascent.flat(ridge.problem, ridge.landscape) == ridge.j
+    found = ascent.walk(ridge.problem, ridge.landscape, ridge.j, np.random.default_rng(1))
+    phi = ridge.of.straight(found.theta)
+    assert phi[ridge.j] == pytest.approx(top, abs=width / 2)
+    np.testing.assert_allclose(np.delete(phi, ridge.j), np.delete(ridge.top, ridge.j))
+    assert found.theta[ridge.space.names.index("u_rest[E]")] != ridge.theta[ridge.space.names.index("u_rest[E]")]
+    ((coordinate, seen, moved, n_walks),) = found.ridges
+    assert (coordinate, n_walks) == (ridge.j, 1)
+    assert seen == pytest.approx(width, rel=0.3) and moved == pytest.approx(abs(top + 40), abs=width / 2)
+
+
+def test_one_low_value_does_not_end_a_walk_and_bounds_do(monkeypatch):
+    ridge = Ridge(-12.0, 8.0, noise=0.0)
+    low = []
+
+    def evaluate(problem, theta, rng):
+        point = ridge.evaluate(problem, theta, rng)
+        is_second = -39.0 < ridge.of.straight(theta)[ridge.j] < -38.0  # of the steps towards the top
+        if is_second:
+            low.append(theta)
+        return point._replace(value=point.value - 5.0 * is_second)
+
+    monkeypatch.setattr(ascent, "evaluate", evaluate)
+    found = ascent.walk(ridge.problem, ridge.landscape, ridge.j, np.random.default_rng(1))
+    assert low and ridge.of.straight(found.theta)[ridge.j] == pytest.approx(-12.0, abs=4.0)
+    assert max(theta[ridge.j] for theta in ridge.asked) <= 0.0  # the coupling of an inhibitory source
+
+
+def test_only_flat_couplings_are_walked_along_and_no_more_often_than_they_move():
+    ridge = Ridge(-20.0, 0.15)
+    assert ascent.flat(ridge.problem, ridge.landscape) is None
+    ridge = Ridge(-20.0, 8.0)
+    j = ridge.j
+    for moved, n_walks, again in ((1.0, 1, False), (9.0, 1, True), (9.0, ascent.MOST_WALKS, False)):
+        walked = ridge.landscape._replace(ridges=(ascent.Ridge(j, 8.0, moved, n_walks),))
+        assert ascent.flat(ridge.problem, walked) == (j if again else None)

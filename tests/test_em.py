@@ -6,7 +6,7 @@ import quantities as pq
 
 from neulvm_neo import Circuit, SpikeRecording, simulate_microscopic
 from neulvm_neo.binning import bin_recording
-from neulvm_neo.inference import em, initialization, monte_carlo
+from neulvm_neo.inference import ascent, em, initialization, monte_carlo
 from neulvm_neo.inference.m_step import m_step
 from neulvm_neo.inference.particles import particle_filter
 from neulvm_neo.inference.viterbi import e_step
@@ -205,6 +205,20 @@ def test_interruption_keeps_the_best_so_far(data, monkeypatch):
     assert result.n_iter == 7
     assert ["gain" in record for record in result.trace] == [False] * 5 + [True] * 2
     assert np.isfinite(result.log_likelihood)
+
+
+def test_a_search_walks_along_couplings_that_rounds_saw_little_of_and_climbs_on_from_there(data, monkeypatch):
+    _, counts, labels, _ = data
+    monkeypatch.setattr(ascent, "MOST_WALKS", 1)
+    settings = {"rng": np.random.default_rng(5), "bin_size": DT, "n_init": 1, "max_iter": 8, "n_particles": 20}
+    result = em.fit(circuit(), [counts[:150]], labels, tol=1e6, **settings)  # every round counts as converged
+    walked = [i for i, record in enumerate(result.trace) if "along" in record]
+    assert walked and walked[0] == 8  # after five iterations of EM and three rounds
+    assert set(np.diff([*walked, result.n_iter])) == {1 + monte_carlo.LEAST_ROUNDS}
+    names = [result.trace[i]["along"] for i in walked]
+    assert len(set(names)) == len(names) and all(name.startswith("J[") for name in names)
+    assert result.converged and len(result.trace) == result.n_iter
+    assert [r.n_walks for r in result.landscape.ridges] == [1] * len(walked)
 
 
 def test_an_unknown_method_is_refused_by_name(data):

@@ -57,6 +57,15 @@ def test_nine_in_ten_intervals_hold_the_true_value():
     assert 0.83 <= np.mean(inside) <= 0.98
 
 
+def test_intervals_are_as_long_as_the_ridges_that_were_walked_along():
+    short = landscape(np.random.default_rng(6), WIDTHS)
+    found = posterior.uncertainty(short._replace(ridges=(ascent.Ridge(1, 4.0, 0.0, 1),)), SPACE)
+    before, after = (np.sqrt(np.diag(x.covariance)) for x in (posterior.uncertainty(short, SPACE), found))
+    assert 4.0 < after[1] < 6.0 and before[1] < 0.6
+    np.testing.assert_allclose(after[[0, 2]], before[[0, 2]], rtol=0.1)
+    assert "u_rest[E]" in found.undetermined[0]
+
+
 def test_values_are_in_milliseconds_and_millivolts_and_stay_in_their_bounds():
     found = posterior.uncertainty(landscape(np.random.default_rng(2), 25 * WIDTHS), SPACE)
     assert found.names == ("tau_m[E]", "u_rest[E]", "threshold[E]") and found.units == ("ms", "mV", "mV")

@@ -7,6 +7,11 @@ Points come in pairs about the current θ, spread as widely as the likelihood is
 quadratic (`surrogate`), whose maximum is the next θ. Its curvature is the observed information. All that happens in
 coordinates φ that straighten the ridges of the likelihood (`coordinates`).
 
+Rounds explore what is worth a few nats if the activity were known, and see nothing of a ridge that is flat far beyond.
+The coupling of a source whose activity hardly varies is one: it and the resting potentials shift potentials alike, so
+that it may change twofold for a nat or two. EM and rounds creep along it, and stop where they happen to be; so there is
+a `walk` along such couplings by themselves.
+
 .. [1] Cappé, Moulines, Rydén, Inference in Hidden Markov Models, Springer 2005, section 10.1.
 """
 
@@ -29,6 +34,12 @@ LARGEST_STEP = 4.0
 # Directions in which the data say less than this, relative to what they would say if the activity were known, are
 # explored as if they said as much.
 LEAST_CURVATURE = 0.05
+# A coupling along which they say less than FLAT, mean drives held, may be a ridge that goes on a hundred times as far
+# as a round explores. It is walked along by itself, in steps that double until the likelihood has fallen by so many
+# nats, with more particles, because all depends on differences of a nat. The first step is so many times as far as a
+# round explores. A walk takes as long as several rounds: so many along one coupling, and so many in all.
+FLAT, FALLEN, FIRST_STEP, MOST_DOUBLINGS, MORE_PARTICLES = 0.3, 3.0, 2.0, 10, 5
+MOST_WALKS, MOST_WALKS_IN_ALL = 2, 6
 # Stretches of time (s), and at least how many, whose shares in the log-likelihood are kept apart.
 BLOCK, LEAST_BLOCKS = 0.25, 20
 # Points per round: at least these, and this many more than free values.
@@ -57,6 +68,15 @@ class Point(NamedTuple):
     blocks: np.ndarray  # without the prior
 
 
+class Ridge(NamedTuple):
+    """What the last walk along a coordinate of φ has shown."""
+
+    coordinate: int
+    width: float  # s.d. of the likelihood along it; 0 if it was too narrow to be walked on
+    moved: float
+    n_walks: int
+
+
 class Landscape(NamedTuple):
     """The surroundings of a maximum of log p(y | θ) + log prior, as far as they are known."""
 
@@ -71,6 +91,7 @@ class Landscape(NamedTuple):
     coordinates: DriveCoordinates  # φ of θ
     points: tuple
     weights: np.ndarray  # of the points in the quadratic, 1 at the top
+    ridges: tuple = ()  # `Ridge` of every coordinate that was walked along
 
 
 def begin(problem, theta, paths, *, density="others"):
@@ -117,6 +138,76 @@ def look_around(problem, landscape, rng, n_points=None):
     new = run(points, problem.n_jobs)
     good = (p for p in new if np.isfinite(p.value) and np.all(np.isfinite(p.gradient)))
     return settle(problem.space, landscape._replace(points=(*landscape.points, *good)))
+
+
+def flat(problem, landscape):
+    """A coupling, by its coordinate of φ, that rounds say little about and that is (still) to be walked along, or None.
+
+    Where a walk went far, what it had held may be worth moving, and then the walk worth repeating.
+    """
+    to = np.linalg.inv(landscape.unit)
+    share = np.diag(to.T @ landscape.curvature @ to) / np.sum(to**2, axis=0)
+    done = {r.coordinate for r in landscape.ridges if 2 * r.moved < r.width or r.width == 0 or r.n_walks >= MOST_WALKS}
+    left = [i for i, name in enumerate(problem.space.fields) if name == "J" and i not in done and share[i] < FLAT]
+    tired = sum(ridge.n_walks for ridge in landscape.ridges) >= MOST_WALKS_IN_ALL
+    return None if tired else min(left, key=lambda i: share[i], default=None)
+
+
+def walk(problem, landscape, j, rng):
+    """Go along coordinate j of φ, both ways, and to the top of the parabola through what was seen.
+
+    Parameters
+    ----------
+    problem : Problem
+    landscape : Landscape
+    j : int
+    rng : numpy.random.Generator
+        The same random numbers serve all points.
+
+    Returns
+    -------
+    Landscape
+        With another `theta`, and what was seen among its `ridges`.
+    """
+    of, (low, high) = landscape.coordinates, problem.space.bounds.T
+    centre, axis = of.straight(landscape.theta), np.eye(problem.space.n_free)[j]
+    precise = problem._replace(n_particles=MORE_PARTICLES * problem.n_particles)
+    explored = 1.0 / np.sqrt(LEAST_CURVATURE * np.sum(np.linalg.inv(landscape.unit)[:, j] ** 2))
+    steps, seen = [0.0, -FIRST_STEP * explored, FIRST_STEP * explored], {}
+    for _ in range(MOST_DOUBLINGS):
+        thetas = {x: of.bent(centre + x * axis) for x in steps}
+        thetas = {x: theta for x, theta in thetas.items() if np.all((low <= theta) & (theta <= high))}
+        tasks = [joblib.delayed(evaluate)(precise, theta, copy.deepcopy(rng)) for theta in thetas.values()]
+        values = (point.value for point in run(tasks, problem.n_jobs))
+        new = {x: value for x, value in zip(thetas, values, strict=True) if np.isfinite(value)}
+        seen |= new
+        top = max(seen.values(), default=-np.inf)
+        # one low value may be chance: the one before must have fallen, too, unless it is very low
+        last = {x: max(value, seen.get(x / 2, top)) for x, value in new.items()}
+        steps = [2 * x for x, value in new.items() if x and value > top - 3 * FALLEN and last[x] > top - FALLEN]
+    best, width = _top_of_parabola(np.array(list(seen)), np.array(list(seen.values()))) if seen else (0.0, 0.0)
+    before = [ridge for ridge in landscape.ridges if ridge.coordinate == j]
+    ridge = Ridge(j, width, abs(best), 1 + (before[0].n_walks if before else 0))
+    others = (ridge for ridge in landscape.ridges if ridge.coordinate != j)
+    return landscape._replace(theta=of.bent(centre + best * axis), ridges=(*others, ridge))
+
+
+def _top_of_parabola(x, values):
+    """Where a parabola through noisy values has its maximum, within what was seen, and its s.d.; 0 without a parabola.
+
+    >>> x = np.array([-4.0, -2.0, 0.0, 1.0, 2.0])
+    >>> top, width = _top_of_parabola(x, 7.0 - 0.5 * ((x + 1.0) / 2.0) ** 2)
+    >>> round(top, 6), round(width, 6)
+    (-1.0, 2.0)
+    """
+    near = values > values.max() - 2.0 * FALLEN
+    x, values = x[near], values[near]
+    if x.size < 4:
+        return float(x[np.argmax(values)]), 0.0
+    bend, slope, _ = np.polyfit(x, values, 2)
+    if bend >= 0.0:
+        return float(x[np.argmax(values)]), float(np.ptp(x)) / 2.0
+    return float(np.clip(-0.5 * slope / bend, x.min(), x.max())), float(np.sqrt(-0.5 / bend))
 
 
 def settle(space, landscape):

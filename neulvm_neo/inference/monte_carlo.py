@@ -25,8 +25,8 @@ N_TRAJECTORIES, N_TRAJECTORIES_PER_START = 4, 2
 # steps are lengthened, and keep some of the step before (heavy ball), unless the likelihood fell by more than noise.
 LENGTHEN_FROM, STEP_LENGTH = 4, 1.6
 MOMENTUM, NOISE = 0.6, 3.0  # NOISE in nats
-# Converged when, after `LEAST_ROUNDS` of ascent, the last two brought less than the tolerance each. Where there was no
-# ascent, the θ of the last `LAST` iterations are averaged.
+# Converged when, after `LEAST_ROUNDS` of ascent, and as many after every walk along a ridge, the last two brought less
+# than the tolerance each. Where there was no ascent, the θ of the last `LAST` iterations are averaged.
 LEAST_ROUNDS, LAST = 3, 4
 
 
@@ -54,7 +54,8 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
     """The θ with the highest log p(y | θ) + log prior that was found, less what its free values cost.
 
     Where populations may be of one kind, every second start gives them values of their own, the others do not. At the
-    summit each kind is reconsidered: whether some EM and ascent from there find the other way better.
+    summit each kind is reconsidered: whether some EM and ascent from there find the other way better. Then the ascent
+    walks along the couplings that it has seen little of, and goes on from there.
 
     Parameters
     ----------
@@ -125,6 +126,9 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
                     states[0], found_kinds = _reconsider(setting, summit, among, rng.spawn(1)[0], bar, watch)
                     if states[0] is not summit:
                         left, converged = max(left, 2 * LEAST_ROUNDS), False
+                if converged and (walked := _walk(setting, states[0])):
+                    states[0], left, converged = walked, max(left, LEAST_ROUNDS), False
+                    watch()
         except KeyboardInterrupt:
             interrupted = True
     state = states[0]
@@ -222,9 +226,7 @@ def _iterate(setting, state):
     log_prior = setting.space.log_prior(state.theta)[0]
     move = step.theta - state.theta
     if len(state.trace) >= LENGTHEN_FROM:
-        move = STEP_LENGTH * move + (
-            MOMENTUM * state.velocity if value + log_prior > _height(state) - NOISE else 0.0
-        )
+        move = STEP_LENGTH * move + (MOMENTUM * state.velocity if value + log_prior > _height(state) - NOISE else 0.0)
     theta = np.clip(state.theta + move, *setting.space.bounds.T)
     record = {
         "iteration": len(state.trace),
@@ -259,17 +261,36 @@ def _climb(setting, state):
     return state._replace(landscape=landscape, trace=(*state.trace, record))
 
 
+def _walk(setting, state):
+    """The state at the top along a coupling that the ascent has seen little of, or None where there is none."""
+    setting = setting.of(state)
+    j = ascent.flat(setting, state.landscape)
+    if j is None:
+        return None
+    landscape = ascent.walk(setting, state.landscape, j, state.rng.spawn(1)[0])
+    log_prior = setting.space.log_prior(landscape.theta)[0]
+    record = {
+        "iteration": len(state.trace),
+        "start": state.start,
+        "log_likelihood": landscape.value - log_prior,
+        "log_prior": log_prior,
+        "along": setting.space.names[j],
+    }
+    return state._replace(landscape=landscape, trace=(*state.trace, record))
+
+
 def _has_converged(state, tol):
-    gains = [record["gain"] for record in state.trace if "gain" in record]
+    last_walk = max((i for i, record in enumerate(state.trace) if "along" in record), default=0)
+    gains = [record["gain"] for record in state.trace[last_walk:] if "gain" in record]
     return len(gains) >= LEAST_ROUNDS and max(gains[-2:]) < tol
 
 
 def _best(setting, state, rng):
     """The most probable, by log p(y | θ) + log prior, of a few candidates: θ, observations, log p and its error.
 
-    The summit of the ascent and the last θ of EM; without an ascent also the mean of the last few (which
-    averages the Monte-Carlo noise of the M-steps out) and the best one visited; and neurons without couplings, which a
-    fit must not end below.
+    The summit of the ascent, and the last θ of EM if it is clearly higher; without an ascent also the mean of the last
+    few (which averages the Monte-Carlo noise of the M-steps out) and the best one visited; and neurons without
+    couplings, which a fit must not end below.
     """
     candidates = [state.theta]
     if state.landscape is not None:
@@ -285,7 +306,10 @@ def _best(setting, state, rng):
 
     scores = _scores(setting, candidates, rng)
     priors = [setting.space.log_prior(theta)[0] for theta, _ in candidates]
-    best = int(np.argmax([value + prior for (value, _), prior in zip(scores, priors, strict=True)]))
+    heights = [value + prior for (value, _), prior in zip(scores, priors, strict=True)]
+    if state.landscape is not None:
+        heights[1] -= 2.0 * np.hypot(scores[0][1], scores[1][1])  # must be higher than the summit by more than chance
+    best = int(np.argmax(heights))
     return *candidates[best], *scores[best]
 
 

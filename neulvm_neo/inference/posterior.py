@@ -28,6 +28,7 @@ LEAST_KNOWN = 0.02
 WORTH_A_WORD, WORTH_MILLIVOLTS, BESIDE = 0.25, 1.5, 0.3
 MOST_SENTENCES = 4
 N_SAMPLES, LEAST_INSIDE = 2000, 0.05
+ROUNDS_PER_WALK = 2
 
 
 def uncertainty(landscape, space, theta=None, level=BAND_LEVEL):
@@ -86,7 +87,7 @@ def explore(problem, theta, rng, n_rounds=4):
     theta : numpy.ndarray, shape (n_free,)
     rng : numpy.random.Generator
     n_rounds : int
-        Rounds of filters, see `ascent.look_around`.
+        Rounds of filters, see `ascent.look_around`; then `ascent.walk` along couplings that they tell little of.
 
     Returns
     -------
@@ -96,6 +97,10 @@ def explore(problem, theta, rng, n_rounds=4):
     landscape = landscape._replace(theta=np.asarray(theta, dtype=float))
     for child in rng.spawn(n_rounds):
         landscape = ascent.look_around(problem, landscape, child)
+    while (j := ascent.flat(problem, landscape)) is not None:
+        landscape = ascent.walk(problem, landscape, j, rng.spawn(1)[0])
+        for child in rng.spawn(ROUNDS_PER_WALK):
+            landscape = ascent.look_around(problem, landscape, child)
     return landscape
 
 
@@ -176,7 +181,10 @@ def _covariance(landscape, space):
     own = 1.0 - min(chance / max(np.sum((R - level * np.eye(d)) ** 2), 1e-12), 1.0)
     R = positive(own * R + (1.0 - own) * level * np.eye(d), 1.0)  # in no direction narrower than by the curvature
     covariance = unit @ (root @ R @ root.T + landscape.error) @ unit.T
-    return 0.5 * (covariance + covariance.T), float(np.sqrt(np.trace(R) / d))
+    inflation = float(np.sqrt(np.trace(R) / d))
+    for j, width, *_ in landscape.ridges:  # which go on beyond what the rounds explored
+        covariance[j, j] = max(covariance[j, j], (inflation * width) ** 2)
+    return 0.5 * (covariance + covariance.T), inflation
 
 
 def _block_gradients(x, blocks, weights, curvature):
