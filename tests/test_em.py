@@ -207,18 +207,26 @@ def test_interruption_keeps_the_best_so_far(data, monkeypatch):
     assert np.isfinite(result.log_likelihood)
 
 
-def test_a_search_walks_along_couplings_that_rounds_saw_little_of_and_climbs_on_from_there(data, monkeypatch):
+def test_a_search_goes_on_climbing_after_every_walk_that_moved(data, monkeypatch):
     _, counts, labels, _ = data
-    monkeypatch.setattr(ascent, "MOST_WALKS", 1)
-    settings = {"rng": np.random.default_rng(5), "bin_size": DT, "n_init": 1, "max_iter": 8, "n_particles": 20}
-    result = em.fit(circuit(), [counts[:150]], labels, tol=1e6, **settings)  # every round counts as converged
-    walked = [i for i, record in enumerate(result.trace) if "along" in record]
-    assert walked and walked[0] == 8  # after five iterations of EM and three rounds
-    assert set(np.diff([*walked, result.n_iter])) == {1 + monte_carlo.LEAST_ROUNDS}
-    names = [result.trace[i]["along"] for i in walked]
-    assert len(set(names)) == len(names) and all(name.startswith("J[") for name in names)
-    assert result.converged and len(result.trace) == result.n_iter
-    assert [r.n_walks for r in result.landscape.ridges] == [1] * len(walked)
+    asked = []
+
+    def walk(problem, landscape, j, rng):
+        asked.append(problem.space.names[j])
+        moved = 0.0 if len(asked) == 1 else 0.1
+        ridges = (*landscape.ridges, ascent.Ridge(j, 4.0, moved, 1))
+        return landscape._replace(theta=landscape.theta + moved * np.eye(problem.space.n_free)[j], ridges=ridges)
+
+    monkeypatch.setattr(ascent, "walk", walk)
+    monkeypatch.setattr(ascent, "FLAT", np.inf)
+    settings = {"rng": np.random.default_rng(5), "bin_size": DT, "n_init": 1, "max_iter": 8, "n_particles": 10}
+    result = em.fit(circuit(), [counts[:60]], labels, tol=1e6, **settings)  # every round counts as converged
+    assert sorted(asked) == ["J[E←E]", "J[E←I]", "J[I←E]", "J[I←I]"]
+    # five iterations of EM and three rounds before the first walk, which found nothing; three rounds after the others
+    walks = [i for i, record in enumerate(result.trace) if "along" in record]
+    assert walks == [8, 12, 16] and result.n_iter == len(result.trace) == 20
+    assert [result.trace[i]["along"] for i in walks] == asked[1:]
+    assert result.converged and len(result.landscape.ridges) == 4
 
 
 def test_an_unknown_method_is_refused_by_name(data):

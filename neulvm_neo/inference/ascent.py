@@ -189,7 +189,8 @@ def walk(problem, landscape, j, rng):
     before = [ridge for ridge in landscape.ridges if ridge.coordinate == j]
     ridge = Ridge(j, width, abs(best), 1 + (before[0].n_walks if before else 0))
     others = (ridge for ridge in landscape.ridges if ridge.coordinate != j)
-    return landscape._replace(theta=of.bent(centre + best * axis), ridges=(*others, ridge))
+    theta = of.bent(centre + best * axis) if best else landscape.theta
+    return landscape._replace(theta=theta, ridges=(*others, ridge))
 
 
 def _top_of_parabola(x, values):

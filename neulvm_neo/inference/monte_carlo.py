@@ -126,8 +126,10 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
                     states[0], found_kinds = _reconsider(setting, summit, among, rng.spawn(1)[0], bar, watch)
                     if states[0] is not summit:
                         left, converged = max(left, 2 * LEAST_ROUNDS), False
-                if converged and (walked := _walk(setting, states[0])):
-                    states[0], left, converged = walked, max(left, LEAST_ROUNDS), False
+                if converged:
+                    states[0], has_moved = _walk(setting, states[0])
+                    if has_moved:
+                        left, converged = max(left, LEAST_ROUNDS), False
                     watch()
         except KeyboardInterrupt:
             interrupted = True
@@ -262,21 +264,22 @@ def _climb(setting, state):
 
 
 def _walk(setting, state):
-    """The state at the top along a coupling that the ascent has seen little of, or None where there is none."""
-    setting = setting.of(state)
-    j = ascent.flat(setting, state.landscape)
-    if j is None:
-        return None
-    landscape = ascent.walk(setting, state.landscape, j, state.rng.spawn(1)[0])
-    log_prior = setting.space.log_prior(landscape.theta)[0]
-    record = {
-        "iteration": len(state.trace),
-        "start": state.start,
-        "log_likelihood": landscape.value - log_prior,
-        "log_prior": log_prior,
-        "along": setting.space.names[j],
-    }
-    return state._replace(landscape=landscape, trace=(*state.trace, record))
+    """The state at the top along a coupling that rounds saw little of, and whether a walk has moved it."""
+    setting, landscape = setting.of(state), state.landscape
+    while (j := ascent.flat(setting, landscape)) is not None:
+        top = ascent.walk(setting, landscape, j, state.rng.spawn(1)[0])
+        if top.ridges[-1].moved:
+            log_prior = setting.space.log_prior(top.theta)[0]
+            record = {
+                "iteration": len(state.trace),
+                "start": state.start,
+                "log_likelihood": landscape.value - log_prior,
+                "log_prior": log_prior,
+                "along": setting.space.names[j],
+            }
+            return state._replace(landscape=top, trace=(*state.trace, record)), True
+        landscape = top
+    return state._replace(landscape=landscape), False
 
 
 def _has_converged(state, tol):

@@ -99,7 +99,7 @@ def explore(problem, theta, rng, n_rounds=4):
         landscape = ascent.look_around(problem, landscape, child)
     while (j := ascent.flat(problem, landscape)) is not None:
         landscape = ascent.walk(problem, landscape, j, rng.spawn(1)[0])
-        for child in rng.spawn(ROUNDS_PER_WALK):
+        for child in rng.spawn(ROUNDS_PER_WALK if landscape.ridges[-1].moved else 0):
             landscape = ascent.look_around(problem, landscape, child)
     return landscape
 
