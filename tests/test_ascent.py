@@ -114,7 +114,7 @@ class Ridge:
 
 
 @pytest.mark.parametrize(("top", "width"), [(-20.0, 8.0), (-45.0, 3.0), (-41.0, 0.9)])
-def test_a_walk_along_a_flat_coupling_finds_its_top_and_width_with_mean_drives_held(monkeypatch, top, width):
+def test_a_walk_along_a_flat_coupling_finds_its_middle_and_width_with_mean_drives_held(monkeypatch, top, width):
     ridge = Ridge(top, width)
     monkeypatch.setattr(ascent, "evaluate", ridge.evaluate)
     assert ascent.flat(ridge.problem, ridge.landscape) == ridge.j

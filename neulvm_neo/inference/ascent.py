@@ -39,7 +39,7 @@ LEAST_CURVATURE = 0.05
 # nats, with more particles, because all depends on differences of a nat. The first step is so many times as far as a
 # round explores. A walk takes as long as several rounds: so many along one coupling, and so many in all.
 FLAT, FALLEN, FIRST_STEP, MOST_DOUBLINGS, MORE_PARTICLES = 0.3, 3.0, 2.0, 10, 5
-MOST_WALKS, MOST_WALKS_IN_ALL = 2, 6
+MOST_WALKS, MOST_WALKS_IN_ALL, N_GRID = 2, 6, 2001
 # Stretches of time (s), and at least how many, whose shares in the log-likelihood are kept apart.
 BLOCK, LEAST_BLOCKS = 0.25, 20
 # Points per round: at least these, and this many more than free values.
@@ -154,7 +154,7 @@ def flat(problem, landscape):
 
 
 def walk(problem, landscape, j, rng):
-    """Go along coordinate j of φ, both ways, and to the top of the parabola through what was seen.
+    """Go along coordinate j of φ, both ways, and then to the middle of where the likelihood is high.
 
     Parameters
     ----------
@@ -175,8 +175,12 @@ def walk(problem, landscape, j, rng):
     explored = 1.0 / np.sqrt(LEAST_CURVATURE * np.sum(np.linalg.inv(landscape.unit)[:, j] ** 2))
     steps, seen = [0.0, -FIRST_STEP * explored, FIRST_STEP * explored], {}
     for _ in range(MOST_DOUBLINGS):
-        thetas = {x: of.bent(centre + x * axis) for x in steps}
-        thetas = {x: theta for x, theta in thetas.items() if np.all((low <= theta) & (theta <= high))}
+        steps = np.clip(steps, low[j] - centre[j], high[j] - centre[j]).tolist()
+        thetas = {x: of.bent(centre + x * axis) for x in steps if x not in seen}
+        inside = {x: np.clip(theta, low, high) for x, theta in thetas.items()}
+        thetas = {x: theta for x, theta in inside.items() if np.allclose(theta, thetas[x], rtol=0.0, atol=1e-9)}
+        if not thetas:
+            break
         tasks = [joblib.delayed(evaluate)(precise, theta, copy.deepcopy(rng)) for theta in thetas.values()]
         values = (point.value for point in run(tasks, problem.n_jobs))
         new = {x: value for x, value in zip(thetas, values, strict=True) if np.isfinite(value)}
@@ -185,7 +189,7 @@ def walk(problem, landscape, j, rng):
         # one low value may be chance: the one before must have fallen, too, unless it is very low
         last = {x: max(value, seen.get(x / 2, top)) for x, value in new.items()}
         steps = [2 * x for x, value in new.items() if x and value > top - 3 * FALLEN and last[x] > top - FALLEN]
-    best, width = _top_of_parabola(np.array(list(seen)), np.array(list(seen.values()))) if seen else (0.0, 0.0)
+    best, width = _middle(np.array(list(seen)), np.array(list(seen.values()))) if seen else (0.0, 0.0)
     before = [ridge for ridge in landscape.ridges if ridge.coordinate == j]
     ridge = Ridge(j, width, abs(best), 1 + (before[0].n_walks if before else 0))
     others = (ridge for ridge in landscape.ridges if ridge.coordinate != j)
@@ -193,22 +197,22 @@ def walk(problem, landscape, j, rng):
     return landscape._replace(theta=theta, ridges=(*others, ridge))
 
 
-def _top_of_parabola(x, values):
-    """Where a parabola through noisy values has its maximum, within what was seen, and its s.d.; 0 without a parabola.
+def _middle(x, values):
+    """Mean and s.d. of the likelihood whose logarithm is straight between noisy values; 0, 0 if few are near the top.
 
-    >>> x = np.array([-4.0, -2.0, 0.0, 1.0, 2.0])
-    >>> top, width = _top_of_parabola(x, 7.0 - 0.5 * ((x + 1.0) / 2.0) ** 2)
-    >>> round(top, 6), round(width, 6)
-    (-1.0, 2.0)
+    The mean, because where values differ by no more than their noise their highest could be anywhere.
+
+    >>> x = np.array([-7.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 5.0])
+    >>> mean, sd = _middle(x, 7.0 - 0.5 * ((x + 1.0) / 2.0) ** 2)
+    >>> round(mean, 1), round(sd, 1)
+    (-1.0, 1.9)
     """
-    near = values > values.max() - 2.0 * FALLEN
-    x, values = x[near], values[near]
-    if x.size < 4:
-        return float(x[np.argmax(values)]), 0.0
-    bend, slope, _ = np.polyfit(x, values, 2)
-    if bend >= 0.0:
-        return float(x[np.argmax(values)]), float(np.ptp(x)) / 2.0
-    return float(np.clip(-0.5 * slope / bend, x.min(), x.max())), float(np.sqrt(-0.5 / bend))
+    if np.count_nonzero(values > values.max() - 2.0 * FALLEN) < 4:
+        return 0.0, 0.0
+    order, grid = np.argsort(x), np.linspace(x.min(), x.max(), N_GRID)
+    weights = np.exp(np.interp(grid, x[order], values[order]) - values.max())
+    mean = np.average(grid, weights=weights)
+    return float(mean), float(np.sqrt(np.average((grid - mean) ** 2, weights=weights)))
 
 
 def settle(space, landscape):
