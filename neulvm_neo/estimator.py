@@ -185,7 +185,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
     Notes
     -----
     What a few neurons tell about single parameters is limited: combinations such as ``J tau_m`` and
-    ``u_rest - threshold`` are determined much better than each value by itself.
+    ``u_rest - threshold`` are determined much better than each value by itself. Along a coupling that hardly changes
+    the likelihood while mean drives stay, a fit ends in the middle of where the likelihood is high.
 
     Populations of one kind (`Circuit.kinds`) have the same values unless the spikes speak for others: every second
     start, and the first, takes them for alike, and at the end the fit looks whether values of their own gain more

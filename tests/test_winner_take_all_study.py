@@ -87,7 +87,7 @@ def test_of_the_starts_as_published_the_best_joint_likelihood_counts_and_beside_
 
         def __init__(self, joint, p_y):
             self.trace_, self.log_likelihood_ = ({"log_likelihood": joint},), p_y
-            self.result_ = type("Result", (), {"status": "converged", "settings": {}})
+            self.result_ = type("Result", (), {"status": "converged", "kinds": ()})
 
     fits = iter([Fit(-10.0, -7.0), Fit(-5.0, -9.0)])
     with pytest.MonkeyPatch.context() as patch:
