@@ -127,6 +127,7 @@ def search(setting, draw, first, rngs, *, given, max_iter, tol, rng, verbose=0, 
                     if states[0] is not summit:
                         left, converged = max(left, 2 * LEAST_ROUNDS), False
                 if converged:
+                    bar.set_postfix_str(f"{_height(states[0]):.1f} nats; couplings that matter little")
                     states[0], has_moved = _walk(setting, states[0])
                     if has_moved:
                         left, converged = max(left, LEAST_ROUNDS), False
@@ -269,7 +270,7 @@ def _walk(setting, state):
     while (j := ascent.flat(setting, landscape)) is not None:
         top = ascent.walk(setting, landscape, j, state.rng.spawn(1)[0])
         if top.ridges[-1].moved:
-            log_prior = setting.space.log_prior(top.theta)[0]
+            log_prior = setting.space.log_prior(landscape.theta)[0]  # the height is that before the walk
             record = {
                 "iteration": len(state.trace),
                 "start": state.start,
