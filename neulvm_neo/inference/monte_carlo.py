@@ -265,11 +265,11 @@ def _climb(setting, state):
 
 
 def _walk(setting, state):
-    """The state at the top along a coupling that rounds saw little of, and whether a walk has moved it."""
+    """The state after a walk along a coupling that rounds saw little of, and whether that has moved it."""
     setting, landscape = setting.of(state), state.landscape
     while (j := ascent.flat(setting, landscape)) is not None:
-        top = ascent.walk(setting, landscape, j, state.rng.spawn(1)[0])
-        if top.ridges[-1].moved:
+        walked = ascent.walk(setting, landscape, j, state.rng.spawn(1)[0])
+        if walked.ridges[-1].moved:
             log_prior = setting.space.log_prior(landscape.theta)[0]  # the height is that before the walk
             record = {
                 "iteration": len(state.trace),
@@ -278,8 +278,8 @@ def _walk(setting, state):
                 "log_prior": log_prior,
                 "along": setting.space.names[j],
             }
-            return state._replace(landscape=top, trace=(*state.trace, record)), True
-        landscape = top
+            return state._replace(landscape=walked, trace=(*state.trace, record)), True
+        landscape = walked
     return state._replace(landscape=landscape), False
 
 

@@ -182,8 +182,9 @@ def _covariance(landscape, space):
     R = positive(own * R + (1.0 - own) * level * np.eye(d), 1.0)  # in no direction narrower than by the curvature
     covariance = unit @ (root @ R @ root.T + landscape.error) @ unit.T
     inflation = float(np.sqrt(np.trace(R) / d))
-    for j, width, *_ in landscape.ridges:  # which go on beyond what the rounds explored
-        covariance[j, j] = max(covariance[j, j], (inflation * width) ** 2)
+    for ridge in landscape.ridges:  # which go on beyond what the rounds explored
+        j = ridge.coordinate
+        covariance[j, j] = max(covariance[j, j], (inflation * ridge.width) ** 2)
     return 0.5 * (covariance + covariance.T), inflation
 
 
