@@ -31,6 +31,7 @@ from .tasks import run
 
 # A step is taken no further than where the quadratic predicts a gain of half this squared (nats).
 LARGEST_STEP = 4.0
+PARTS = 0.5 ** np.arange(8)  # of a step along the edge of the box that are looked at
 # Directions in which the data say less than this, relative to what they would say if the activity were known, are
 # explored as if they said as much.
 LEAST_CURVATURE = 0.05
@@ -232,8 +233,12 @@ def settle(space, landscape):
         into = np.linalg.solve(unit, landscape.coordinates.slope(centre))
         information = into.T @ C @ into
         move = maximise_in_box(into.T @ fit.gradient, information, low - centre, high - centre)
-        theta = np.clip(centre + move * min(1.0, LARGEST_STEP / np.sqrt(move @ information @ move)), low, high)
-        step = np.linalg.solve(unit, straight(theta) - straight(centre))
+        move *= min(1.0, LARGEST_STEP / max(np.sqrt(move @ information @ move), 1e-12))
+        # no further than they gain: where they bend, the whole move may lead downhill
+        ways = [np.clip(centre + part * move, low, high) for part in PARTS]
+        steps = [np.linalg.solve(unit, straight(way) - straight(centre)) for way in ways]
+        best = np.argmax([fit.gradient @ step - 0.5 * step @ C @ step for step in steps])
+        theta, step = ways[best], steps[best]
     gain = float(fit.gradient @ step - 0.5 * step @ C @ step)
     error = np.linalg.solve(C, np.linalg.solve(C, fit.gradient_covariance).T)
     return landscape._replace(
