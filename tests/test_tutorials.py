@@ -30,4 +30,4 @@ def test_a_tutorial_is_made_of_cells(path):
 
 
 def test_there_are_tutorials():
-    assert {path.stem for path in _TUTORIALS} >= {"01_first_fit", "02_own_nwb_file"}
+    assert {path.stem for path in _TUTORIALS} >= {"01_first_fit", "02_own_nwb_file", "03_perturb_a_fit"}
