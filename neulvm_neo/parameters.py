@@ -177,7 +177,7 @@ class ParameterSpace:
         if np.any(against):
             worst = int(np.argmax(against))
             raise ValueError(f"{self.names[worst]} is {value[worst]:g}, against the sign the circuit gives it.")
-        return np.where(self._log, np.log(np.where(self._log, value, 1.0)), value)
+        return self._coordinates(value)
 
     def unpack(self, theta):
         """All numbers of the circuit, the free ones taken from θ.
@@ -238,7 +238,7 @@ class ParameterSpace:
         value = centre * (low + (high - low) * share)
         around_zero = _DRAW_AROUND_ZERO * np.where(self._sign == 0, 2 * share - 1, self._sign * share)
         value = np.where(centre == 0, around_zero, value)
-        theta = np.where(self._log, np.log(np.where(self._log, value, 1.0)), value)
+        theta = self._coordinates(value)
         return np.clip(theta, self.bounds[:, 0], self.bounds[:, 1])
 
     def log_prior(self, theta):
@@ -271,6 +271,35 @@ class ParameterSpace:
     def values(self, theta):
         """The free values as one shows them: ms and mV (see `units`), shape (n_free,)."""
         return self._value(theta) * self._shown
+
+    def theta_of(self, values):
+        """θ of free values as one shows them: undoes `values`.
+
+        Parameters
+        ----------
+        values : dict of str to float
+            ms and mV, by `names`.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_free,)
+
+        Raises
+        ------
+        ValueError
+            If a value is missing or one too many.
+
+        Examples
+        --------
+        >>> from neulvm_neo import Circuit
+        >>> space = ParameterSpace(Circuit([100], names=["E"], free=("tau_m", "threshold")))
+        >>> theta = space.theta_of({"tau_m[E]": 10.0, "threshold[E]": 5.0})
+        >>> circuit_with(space.circuit, space.unpack(theta)).tau_m
+        array([10.]) * ms
+        """
+        if set(values) != set(self.names):
+            raise ValueError(f"values has the names {sorted(values)}; expected {sorted(self.names)}.")
+        return self._coordinates(np.array([values[name] for name in self.names], dtype=float) / self._shown)
 
     def _add(self, name):
         circuit = self.circuit
@@ -323,6 +352,9 @@ class ParameterSpace:
     def _value(self, theta):
         theta = np.asarray(theta, dtype=float)
         return np.where(self._log, np.exp(np.where(self._log, theta, 0.0)), theta)
+
+    def _coordinates(self, value):
+        return np.where(self._log, np.log(np.where(self._log, value, 1.0)), value)
 
     def _slope(self, theta):
         return np.where(self._log, self._value(theta), 1.0)

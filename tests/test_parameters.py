@@ -89,11 +89,19 @@ def test_unpack_undoes_pack_and_given_values_stay(name):
         theta = space.draw(rng)
         p = space.unpack(theta)
         np.testing.assert_allclose(space.pack(p), theta, rtol=1e-12, atol=1e-12)
+        shown = dict(zip(space.names, space.values(theta), strict=True))
+        np.testing.assert_allclose(space.theta_of(shown), theta, rtol=1e-12, atol=1e-12)
         again = circuit_with(space.circuit, p)  # every drawn θ is a valid circuit: ties, mask, signs, bounds
         np.testing.assert_allclose(space.pack(parameters_of(again)), theta, rtol=1e-12, atol=1e-12)
     base, free = parameters_of(space.circuit), space.circuit.free
     for field in set(Parameters._fields) - set(free):
         assert getattr(p, field).tolist() == getattr(base, field).tolist()
+
+
+def test_values_by_other_names_are_refused():
+    space = ParameterSpace(Circuit([1], names=["E"], free=("tau_m",)))
+    with pytest.raises(ValueError, match=r"values has the names \['J', 'tau_m\[E\]'\]; expected \['tau_m\[E\]'\]"):
+        space.theta_of({"tau_m[E]": 10.0, "J": 1.0})
 
 
 @pytest.mark.parametrize("name", CIRCUITS)

@@ -14,6 +14,7 @@ from neulvm_neo import PopulationClusterer, simulate_microscopic
 from neulvm_neo.experiments import recovery
 from neulvm_neo.experiments.baselines import causal_poisson_log_likelihood, constant_rates_log_likelihood
 from neulvm_neo.experiments.circuits import winner_take_all
+from neulvm_neo.parameters import ParameterSpace, parameters_of
 
 
 def test_switches_are_counted_across_moments_without_a_clear_lead():
@@ -93,6 +94,14 @@ def test_circuits_that_were_fitted_elsewhere_are_measured_in_the_same_way(monkey
     assert trial["r"]["fit"] == pytest.approx(trial["r"]["truth"], abs=0.05)
     assert trial["switches_per_100s"]["fit"] == trial["switches_per_100s"]["model_at_truth"]
     assert found["summary"]["held_out_below_truth"] == 0.0
+
+
+def test_the_fits_of_a_finished_run_are_circuits_again():
+    space = ParameterSpace(winner_take_all())
+    values = dict(zip(space.names, 1.1 * space.values(space.pack(parameters_of(winner_take_all()))), strict=True))
+    (circuit,) = recovery.circuits_of({"fits": [{"values": values}]})
+    np.testing.assert_allclose(circuit.tau_m.magnitude, [22.0, 22.0, 22.0])
+    np.testing.assert_allclose(circuit.J.magnitude, 1.1 * winner_take_all().J.magnitude)
 
 
 def seeds_of_commit(n):

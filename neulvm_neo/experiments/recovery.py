@@ -15,7 +15,7 @@ from ..estimator import NeuLVM
 from ..inference.initialization import WIDTHS, past_rates, smoothed_activity
 from ..inference.particles import log_likelihood, particle_filter
 from ..likelihood import Observation
-from ..parameters import ParameterSpace, parameters_of
+from ..parameters import ParameterSpace, circuit_with, parameters_of
 from ..recording import SpikeRecording
 from ..simulation import simulate_mesoscopic, simulate_microscopic
 from .baselines import causal_poisson_log_likelihood, constant_rates_log_likelihood
@@ -148,8 +148,8 @@ def study(seed, *, n_trials=20, trials=None, n_recorded=3, circuits=None, path=N
     n_recorded : int
         Neurons per population.
     circuits : sequence of Circuit, optional
-        Take these for the fits of trials 0, 1, …: such as were made to the same stretches elsewhere (those of the
-        experiment "perturbation" with the same seed are). There are no intervals then.
+        Take these for the fits of trials 0, 1, …: such as were made to the same stretches elsewhere, as those of the
+        experiment "perturbation" with the same seed were (`circuits_of`). There are no intervals then.
     path : path-like, optional
         JSON file that is rewritten after every trial.
     **settings
@@ -188,6 +188,29 @@ def study(seed, *, n_trials=20, trials=None, n_recorded=3, circuits=None, path=N
             Path(path).write_text(json.dumps(found, indent=1))
         log.info("trial %d: %s", i, found["summary"])
     return {"seed": int(seed), "trials": results, "summary": summary(results) if results else {}}
+
+
+def circuits_of(result):
+    """The fitted circuits of a run of the experiment "perturbation".
+
+    Parameters
+    ----------
+    result : dict
+        What its ``result.json`` holds.
+
+    Returns
+    -------
+    list of Circuit
+
+    Examples
+    --------
+    Measure the fits of a finished run::
+
+        result = json.load(open("docs/results/perturbation/result.json"))
+        study(result["seed"], circuits=circuits_of(result), path="recovery.json")
+    """
+    space = ParameterSpace(winner_take_all())
+    return [circuit_with(space.circuit, space.unpack(space.theta_of(fit["values"]))) for fit in result["fits"]]
 
 
 class Session(NamedTuple):
