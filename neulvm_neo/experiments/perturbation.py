@@ -80,8 +80,9 @@ def run(
         silenced. ``truth_interval_*``: 95 % of Clopper and Pearson. ``fits``: the same fit by fit, with ``inside``
         (both probabilities inside the truth's intervals), and fitted values. ``n_inside`` of ``n_fits``,
         ``n_inside_expected`` of perfect models, whose trials scatter, too, and ``n_compatible``: fits that Fisher's
-        exact test does not tell from the truth for either pulse (p > 0.05). ``traces``: mean and s.d. of the activities
-        around the pulse, of the truth and of the first fit that saw a switch.
+        exact test does not tell from the truth for either pulse (p > 0.05). ``intervals`` of a fit: lower and upper end
+        by value, and whether the truth is inside; ``covered``: [inside, all] over the fits. ``traces``: mean and s.d.
+        of the activities around the pulse, of the truth and of the first fit that saw a switch.
     """
     plan = plan or (QUICK if quick else FULL)
     if circuits is not None:
@@ -218,6 +219,9 @@ def summary(result):
         f"{result['n_silent_above_active']} of {n_fits} fits. The paper says so of its network and its fit, without "
         "numbers, and that pulses to the active population make rebound switches in both."
     )
+    inside, n_intervals = result.get("covered", (0, 0))
+    if n_intervals:
+        lines.append(f"90 % intervals of the values contain the truth in {inside} of {n_intervals}.")
     if not amplitude["table"]:
         lines.append(f"The amplitude was set before, on the true network: {amplitude['rule']}.")
     return lines
@@ -228,6 +232,7 @@ class _Fit(NamedTuple):
     status: str
     log_likelihood: float
     kinds: str = ""
+    intervals: dict = {}  # by value: lower end, upper end, whether the truth is inside
 
 
 class _Stretch(NamedTuple):
@@ -281,7 +286,7 @@ def _one_fit(source, fit_seed, trial_seed, plan, truth, n_jobs, is_example):
     )
     row = {
         **about, "status": fit.status, "kinds": fit.kinds, "log_likelihood": fit.log_likelihood,
-        "values": dict(zip(space.names, values.tolist(), strict=True)),
+        "values": dict(zip(space.names, values.tolist(), strict=True)), "intervals": fit.intervals,
         "n_tries": spiking.n_tries, "n_first": spiking.n_first,
         **_counts("model", spiking), **_counts("mesoscopic", populations),
         **inside, "inside": all(inside.values()), "compatible": compatible,
@@ -295,8 +300,20 @@ def _fitted(counts, labels, seed, settings, n_jobs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status tells
         model.fit(counts)
-    return _Fit(model.circuit_, model.result_.status, float(model.log_likelihood_),
-                " ".join(model.result_.kinds))  # fmt: skip
+    result = model.result_
+    return _Fit(model.circuit_, result.status, float(model.log_likelihood_), " ".join(result.kinds),
+                _intervals(result))  # fmt: skip
+
+
+def _intervals(result):
+    found, free = result.uncertainty, ParameterSpace(result.circuit)  # in which populations may be alike
+    if found is None:
+        return {}
+    true = free.values(free.pack(parameters_of(winner_take_all())))
+    return {
+        name: [float(low), float(high), bool(low <= value <= high)]
+        for name, low, high, value in zip(found.names, found.lower, found.upper, true, strict=True)
+    }
 
 
 def _of_amplitude(amplitude, n_trials, seed):
@@ -332,6 +349,7 @@ def _silent_above_active(trials):
 def _of_all(rows, truth):
     """What all fits so far have together."""
     names = [key for key in rows[0] if key.startswith(("model_", "mesoscopic_"))]
+    ends = [interval for row in rows for interval in row["intervals"].values()]
     chances = [pulses.chance_inside(*_count(truth, pulsed), truth.n) for pulsed in ("active", "silent")]
     return {
         **{name: np.sum([row[name] for row in rows], axis=0).tolist() for name in names},
@@ -340,6 +358,7 @@ def _of_all(rows, truth):
         **{f"n_{key}": sum(row[key] for row in rows)
            for key in ("inside", "inside_active", "inside_silent", "compatible", "silent_above_active")},
         "n_inside_expected": float(len(rows) * np.prod(chances)),
+        "covered": [sum(inside for *_, inside in ends), len(ends)],
         "fits": list(rows),
     }  # fmt: skip
 
