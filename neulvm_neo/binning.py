@@ -14,7 +14,7 @@ from .recording import SpikeRecording
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_BIN_SIZE = 0.002  # s; short against the membrane, long enough for the second-order scheme (README, time step)
+DEFAULT_BIN_SIZE = 0.002  # s; short against the membrane, long enough for the second-order scheme (docs/time_step.md)
 
 _MULTIPLE = ("clip", "refuse", "merge")
 # A spike this close (in bins) below an edge belongs to the next bin: times on a grid (0.003 s) are inexact floats.

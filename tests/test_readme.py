@@ -1,4 +1,4 @@
-"""What the README shows works."""
+"""What the README and the pages of docs/ show works."""
 
 import re
 import warnings
@@ -11,10 +11,11 @@ from neulvm_neo import Circuit, cli
 
 _ROOT = Path(__file__).resolve().parents[1]
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
+_PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 
 
-def _blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", _README, re.M | re.S)
+def _blocks(language, text=_README):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 def test_the_fit_in_ten_lines_runs(tmp_path, monkeypatch, capsys):
@@ -30,7 +31,8 @@ def test_the_fit_in_ten_lines_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_every_command_shown_exists():
-    commands = re.findall(r"^neulvm (.+?)(?:\s+#.*)?$", "\n".join(_blocks("sh")), re.M)
+    shown = [block for page in _PAGES for block in _blocks("sh", page.read_text(encoding="utf-8"))]
+    commands = re.findall(r"^neulvm (.+?)(?:\s+#.*)?$", "\n".join(shown), re.M)
     assert {command.split()[0] for command in commands} >= {"cluster", "fit", "annotate", "simulate"}
     for command in commands:
         cli._parser().parse_args(command.split())
@@ -48,12 +50,18 @@ def test_the_two_commands_are_there():
     assert "pip install -e '.[test]' && python -m pytest\n" in _README
 
 
-def test_files_it_points_to_exist():
-    paths = re.findall(r"\]\(([^)#:]+)\)", _README)
-    paths += re.findall(r"`((?:neulvm_neo|io|tests|tutorials)/[\w./]+)`", _README)
-    assert paths
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_files_it_points_to_exist(page):
+    text = page.read_text(encoding="utf-8")
+    paths = [page.parent / path for path in re.findall(r"\]\(([^)#:]+)\)", text)]
+    paths += [_ROOT / path for path in re.findall(r"`((?:neulvm_neo|io|tests|tutorials)/[\w./]+)`", text)]
     for path in paths:
-        assert (_ROOT / path).exists(), path
+        assert path.exists(), path
+
+
+def test_every_page_is_found_from_the_readme():
+    for page in _PAGES[1:]:
+        assert f"](docs/{page.name})" in _README, page.name
 
 
 @pytest.mark.parametrize("picture", sorted((_ROOT / "docs").glob("*.png")), ids=lambda path: path.name)

@@ -75,7 +75,7 @@ def growth_row(row):
 
 
 def markdown(measured):
-    """The tables as Markdown, for a README.
+    """The tables as Markdown, for docs/speed.md.
 
     Parameters
     ----------
