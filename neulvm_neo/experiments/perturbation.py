@@ -493,7 +493,8 @@ def _draw_probabilities(axes, result):
             x[known], p[known], yerr=np.abs(ends - p)[:, known], fmt=".", ms=8, color=color, lw=1, label=label
         )
     axes.set_xlim(0.4, n_fits + 0.6)
-    axes.set_ylim(-0.02, 1)
+    axes.set_ylim(-0.02, 1.17)  # room for the legend
+    axes.set_yticks(np.linspace(0.0, 1.0, 6))
     axes.set_xticks(range(1, n_fits + 1))
     axes.set_xlabel("fit")
     axes.set_ylabel("switch probability")
