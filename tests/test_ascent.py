@@ -113,6 +113,33 @@ class Ridge:
         return ascent.Point(theta, value, np.zeros_like(theta), np.zeros(1))
 
 
+def test_steps_along_the_edges_of_the_box_lead_uphill():
+    """Summits outside the box, likelihoods narrow across it, coordinates that bend."""
+    space = ParameterSpace(Circuit([50, 50], free=("J", "tau_m", "u_rest", "threshold")))
+    low, high = space.bounds.T
+    of, d = DriveCoordinates(space, np.array([10.0, 20.0])), space.n_free
+    edges = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        centre = np.where(rng.random(d) < 0.4, np.where(rng.random(d) < 0.5, low, high), space.draw(rng))
+        unit = np.linalg.qr(rng.normal(size=(d, d)))[0] * 10.0 ** rng.uniform(-2.0, 0.5, size=d)
+        curvature, summit = np.diag(rng.uniform(0.05, 1.0, size=d)), 5.0 * rng.normal(size=d)
+        points = []
+        for x in rng.normal(size=(30, d)):
+            theta = of.bent(of.straight(centre) + unit @ x)
+            gradient = of.slope(theta).T @ np.linalg.solve(unit.T, curvature @ (summit - x))
+            value = -0.5 * (x - summit) @ curvature @ (x - summit)
+            points.append(ascent.Point(theta, value, gradient, np.full(20, value / 20)))
+        begun = ascent.Landscape(
+            centre, -np.inf, np.inf, np.inf, np.eye(d), np.zeros((d, d)), np.nan, unit, of, tuple(points), np.zeros(0)
+        )
+        settled = ascent.settle(space, begun)
+        assert np.all((settled.theta >= low) & (settled.theta <= high))
+        edges += bool(np.any((settled.theta == low) | (settled.theta == high)))
+        assert settled.gain >= 0
+    assert edges > 20
+
+
 @pytest.mark.parametrize(("top", "width"), [(-20.0, 8.0), (-45.0, 3.0), (-41.0, 0.9)])
 def test_a_walk_along_a_flat_coupling_finds_its_middle_and_width_with_mean_drives_held(monkeypatch, top, width):
     ridge = Ridge(top, width)
