@@ -192,7 +192,7 @@ def test_every_row_of_a_run_has_the_same_fields(quick_ours, peers):
     assert {"python", "numpy", "numba", "neulvm-neo"} <= set(measured["machine"]["versions"])
 
 
-def test_the_readme_shows_the_run_that_is_kept():
+def test_the_page_on_speed_shows_the_run_that_is_kept():
     root = Path(__file__).resolve().parents[1]
     measured = json.loads((root / "docs" / "bench.json").read_text(encoding="utf-8"))
     assert bench_tables.markdown(measured) in (root / "docs" / "speed.md").read_text(encoding="utf-8")

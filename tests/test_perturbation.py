@@ -1,7 +1,6 @@
 """Pulses: trials are the same until the pulse, switches are switches, and fits are judged as the truth is."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,16 +163,9 @@ def test_a_fit_is_inside_if_both_probabilities_lie_in_the_intervals_of_the_truth
     assert result["n_fits"] == 3 and 1.5 < result["n_inside_expected"] < 3
 
 
-def test_intervals_are_kept_with_whether_they_contain_the_truth(result):
-    circuit = winner_take_all().replace(free="tau_m")
-    names = tuple(f"tau_m[{population}]" for population in ("E1", "E2", "I"))
-    found = SimpleNamespace(names=names, lower=np.array([19.0, 21.0, 10.0]), upper=np.array([22.0, 23.0, 20.5]))
-    kept = perturbation._intervals(SimpleNamespace(circuit=circuit, uncertainty=found))
-    assert kept == dict(zip(names, ([19.0, 22.0, True], [21.0, 23.0, False], [10.0, 20.5, True]), strict=True))
-    assert perturbation._intervals(SimpleNamespace(circuit=circuit, uncertainty=None)) == {}
-    assert result["covered"] == [0, 0] and not any(
-        "intervals of the values" in line for line in perturbation.summary(result)
-    )
+def test_intervals_that_contain_the_truth_are_counted(result):
+    assert result["covered"] == [0, 0]
+    assert not any("intervals of the values" in line for line in perturbation.summary(result))
     assert any("the truth in 2 of 3" in line for line in perturbation.summary(result | {"covered": [2, 3]}))
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -94,6 +95,15 @@ def test_circuits_that_were_fitted_elsewhere_are_measured_in_the_same_way(monkey
     assert trial["r"]["fit"] == pytest.approx(trial["r"]["truth"], abs=0.05)
     assert trial["switches_per_100s"]["fit"] == trial["switches_per_100s"]["model_at_truth"]
     assert found["summary"]["held_out_below_truth"] == 0.0
+
+
+def test_intervals_are_kept_with_whether_they_contain_the_truth():
+    circuit = winner_take_all().replace(free="tau_m")
+    names = tuple(f"tau_m[{population}]" for population in ("E1", "E2", "I"))
+    found = SimpleNamespace(names=names, lower=np.array([19.0, 21.0, 10.0]), upper=np.array([22.0, 23.0, 20.5]))
+    kept = dict(zip(names, ([19.0, 22.0, True], [21.0, 23.0, False], [10.0, 20.5, True]), strict=True))
+    assert recovery.intervals_of(circuit, found) == kept
+    assert recovery.intervals_of(circuit, None) == {}
 
 
 def test_the_fits_of_a_finished_run_are_circuits_again():

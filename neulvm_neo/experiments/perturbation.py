@@ -14,7 +14,7 @@ from ..inference import tasks
 from ..parameters import ParameterSpace, parameters_of
 from . import pulses
 from .circuits import winner_take_all
-from .recovery import BIN_SIZE, TRIAL, count_switches, simulate_session
+from .recovery import BIN_SIZE, TRIAL, count_switches, intervals_of, simulate_session
 from .registry import Experiment
 
 # mV. Set by `calibrated_amplitude` on the true network with the seeds 1 and 2, before any fit was pulsed: 19 and 17 of
@@ -302,18 +302,7 @@ def _fitted(counts, labels, seed, settings, n_jobs):
         model.fit(counts)
     result = model.result_
     return _Fit(model.circuit_, result.status, float(model.log_likelihood_), " ".join(result.kinds),
-                _intervals(result))  # fmt: skip
-
-
-def _intervals(result):
-    found, free = result.uncertainty, ParameterSpace(result.circuit)  # in which populations may be alike
-    if found is None:
-        return {}
-    true = free.values(free.pack(parameters_of(winner_take_all())))
-    return {
-        name: [float(low), float(high), bool(low <= value <= high)]
-        for name, low, high, value in zip(found.names, found.lower, found.upper, true, strict=True)
-    }
+                intervals_of(result.circuit, result.uncertainty))  # fmt: skip
 
 
 def _of_amplitude(amplitude, n_trials, seed):

@@ -338,6 +338,16 @@ def _inferred(circuit, counts, labels, bin_size, scheme, seed):
     return _Fit(circuit, histories, activity, found.log_likelihood, "given")
 
 
+def intervals_of(circuit, uncertainty):
+    """By free value of a fit: lower end, upper end, whether the truth is inside. Empty where there are no intervals."""
+    if uncertainty is None:
+        return {}
+    free = ParameterSpace(circuit)  # in which populations may be alike
+    true = free.values(free.pack(kinds.shared(parameters_of(winner_take_all()), circuit)))
+    ends = zip(uncertainty.names, uncertainty.lower, uncertainty.upper, true, strict=True)
+    return {name: [float(low), float(high), bool(low <= value <= high)] for name, low, high, value in ends}
+
+
 def _compare(fit, session, training, held_out, score_seed, scheme):
     """A fit to the bins `training`, measured on them and on every stretch of `held_out`."""
     circuit, labels, dt = winner_take_all(), session.labels, session.bin_size
@@ -370,8 +380,6 @@ def _compare(fit, session, training, held_out, score_seed, scheme):
         for name, c in (("fit", fit.circuit), ("model_at_truth", circuit))
     }
     values = {name: space.values(space.pack(p)) for name, p in (("fit", fitted), ("truth", truth))}
-    found, free = fit.uncertainty, ParameterSpace(fit.circuit)  # in which populations may be alike
-    sought = free.values(free.pack(kinds.shared(truth, fit.circuit)))
     tests = [session.counts[bins] for bins in held_out]
     return {
         "held_out": {
@@ -401,12 +409,7 @@ def _compare(fit, session, training, held_out, score_seed, scheme):
         "n_iter": fit.n_iter,
         "status": fit.status,
         "ratios": dict(zip(space.names, (values["fit"] / values["truth"]).tolist(), strict=True)),
-        "covered": {}
-        if found is None
-        else {
-            name: bool(low <= value <= high)
-            for name, low, value, high in zip(found.names, found.lower, sought, found.upper, strict=True)
-        },
+        "covered": {name: inside for name, (*_, inside) in intervals_of(fit.circuit, fit.uncertainty).items()},
         "kinds": fit.kinds,
-        "undetermined": [] if found is None else list(found.undetermined),
+        "undetermined": [] if fit.uncertainty is None else list(fit.uncertainty.undetermined),
     }
