@@ -17,7 +17,8 @@ from neulvm_neo.plotting import population_colors
 # %% [markdown]
 # ## A fit
 #
-# Two excitatory populations compete through an inhibitory one. Six seconds of twelve neurons, as in the first tutorial.
+# The network of the first tutorial: two excitatory populations compete through an inhibitory one. Six seconds, twelve
+# neurons.
 
 # %%
 truth = winner_take_all()
@@ -92,10 +93,10 @@ for name, circuit in {"truth": truth, "fit": model.circuit_}.items():
 # %% [markdown]
 # ## What the recording leaves open
 #
-# Rates come out right, what pulses do perhaps does not. Spontaneous activity does not determine everything that an
+# Rates come out nearly right, what pulses do perhaps does not. Spontaneous activity does not determine everything that an
 # experiment depends on: the activity of I hardly varies, so its coupling and the resting potentials shift potentials
-# alike. Make inhibition stronger and raise `u_rest` by as much as the mean inhibition grew, and the network does what
-# it did, until there is a pulse. The same with the true circuit:
+# alike. Make inhibition stronger and raise `u_rest` by as much as the mean inhibition grew, and rates stay much as
+# they were, until there is a pulse. With the true circuit:
 
 # %%
 answers = {}
