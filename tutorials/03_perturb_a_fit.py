@@ -93,10 +93,10 @@ for name, circuit in {"truth": truth, "fit": model.circuit_}.items():
 # %% [markdown]
 # ## What the recording leaves open
 #
-# Rates come out nearly right, what pulses do perhaps does not. Spontaneous activity does not determine everything that an
-# experiment depends on: the activity of I hardly varies, so its coupling and the resting potentials shift potentials
-# alike. Make inhibition stronger and raise `u_rest` by as much as the mean inhibition grew, and rates stay much as
-# they were, until there is a pulse. With the true circuit:
+# Rates come out nearly right, what pulses do perhaps does not. Spontaneous activity does not determine everything
+# that an experiment depends on: the activity of I hardly varies, so its coupling and the resting potentials shift
+# potentials alike. Make inhibition stronger and raise `u_rest` by as much as the mean inhibition grew, and rates stay
+# much as they were, until there is a pulse. With the true circuit:
 
 # %%
 answers = {}
