@@ -190,7 +190,7 @@ def walk(problem, landscape, j, rng):
         # one low value may be chance: the one before must have fallen, too, unless it is very low
         last = {x: max(value, seen.get(x / 2, top)) for x, value in new.items()}
         steps = [2 * x for x, value in new.items() if x and value > top - 3 * FALLEN and last[x] > top - FALLEN]
-    best, width = _middle(np.array(list(seen)), np.array(list(seen.values()))) if seen else (0.0, 0.0)
+    best, width = _middle(centre[j], np.array(list(seen)), np.array(list(seen.values()))) if seen else (0.0, 0.0)
     before = [ridge for ridge in landscape.ridges if ridge.coordinate == j]
     ridge = Ridge(j, width, abs(best), 1 + (before[0].n_walks if before else 0))
     others = (ridge for ridge in landscape.ridges if ridge.coordinate != j)
@@ -198,22 +198,32 @@ def walk(problem, landscape, j, rng):
     return landscape._replace(theta=theta, ridges=(*others, ridge))
 
 
-def _middle(x, values):
-    """Mean and s.d. of the likelihood whose logarithm is straight between noisy values; 0, 0 if few are near the top.
+def _middle(coupling, steps, values):
+    """How far from a coupling the middle of a likelihood is, and its s.d., both in mV; 0, 0 if few are near the top.
 
-    The mean, because where values differ by no more than their noise their highest could be anywhere.
+    The logarithm of the likelihood is straight between the noisy values. A mean, because where values differ by no more
+    than their noise their highest could be anywhere. Where the sign of J is clear, it is the mean of ln |J|: what is
+    known of a coupling is a factor, and in mV the likelihood has its longer tail towards strong couplings. Where it is
+    Gaussian in ln |J| with s.d. σ, the mean of J is too strong by 3 σ² / 2 in ln |J|. Couplings that the likelihood
+    does not tell from 0 are averaged as they are; arsinh(J / s.d.) does both.
 
-    >>> x = np.array([-7.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 5.0])
-    >>> mean, sd = _middle(x, 7.0 - 0.5 * ((x + 1.0) / 2.0) ** 2)
-    >>> round(mean, 1), round(sd, 1)
-    (-1.0, 1.9)
+    >>> steps = np.array([-14.0, -9.0, -6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, 12.0, 24.0])
+    >>> middle, sd = _middle(20.0, steps, 7.0 - 0.5 * (np.log((20.0 + steps) / 18.0) / 0.3) ** 2)
+    >>> round(20.0 + middle, 1), round(sd, 1)
+    (18.5, 5.6)
     """
     if np.count_nonzero(values > values.max() - 2.0 * FALLEN) < 4:
         return 0.0, 0.0
-    order, grid = np.argsort(x), np.linspace(x.min(), x.max(), N_GRID)
-    weights = np.exp(np.interp(grid, x[order], values[order]) - values.max())
-    mean = np.average(grid, weights=weights)
-    return float(mean), float(np.sqrt(np.average((grid - mean) ** 2, weights=weights)))
+    order, grid = np.argsort(steps), coupling + np.linspace(steps.min(), steps.max(), N_GRID)
+    likelihood = np.exp(np.interp(grid - coupling, steps[order], values[order]) - values.max())
+    sd = _spread(grid, np.average(grid, weights=likelihood), likelihood)
+    weights = likelihood / np.hypot(sd, grid)
+    middle = sd * np.sinh(np.average(np.arcsinh(grid / sd), weights=weights))
+    return float(middle - coupling), float(_spread(grid, middle, weights))
+
+
+def _spread(x, middle, weights):
+    return np.sqrt(np.average((x - middle) ** 2, weights=weights))
 
 
 def settle(space, landscape):
