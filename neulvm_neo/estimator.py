@@ -582,6 +582,31 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         """
         return posterior.interval(function, self.uncertainty(), self.circuit_)
 
+    def draw_circuits(self, n_draws=20, random_state=None):
+        """Circuits that the recording leaves possible, as probable as the intervals of `uncertainty` say.
+
+        What an experiment would do to the network is foretold with its uncertainty by doing it to each of them.
+
+        Parameters
+        ----------
+        n_draws : int, default 20
+        random_state : int, Generator, RandomState or None
+
+        Returns
+        -------
+        list of Circuit
+            Like `circuit_`, with other free values.
+
+        Raises
+        ------
+        ValueError
+            If the fit holds no uncertainty yet; see `uncertainty`.
+        """
+        check_is_fitted(self)
+        if not (isinstance(n_draws, (int, np.integer)) and n_draws >= 1):
+            raise ValueError(f"n_draws is {n_draws!r}; expected a whole number of at least 1.")
+        return posterior.draw_circuits(self.uncertainty(), self.circuit_, n_draws, generator_from(random_state))
+
     def to_neo(self):
         """The inferred activity of the training data as a new ``neo.Block``; see `FitResult.to_neo`.
 

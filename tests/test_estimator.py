@@ -835,6 +835,11 @@ def test_intervals_are_found_on_request_where_the_fit_has_none_and_know_what_the
     assert low < difference < high
     assert high - low < 0.5 * (found.upper[0] - found.lower[0])  # only the difference is known
     assert "does not tell apart" in found.undetermined[0]
+    first, second = model.draw_circuits(2, random_state=3), model.draw_circuits(2, random_state=3)
+    assert [c.u_rest for c in first] == [c.u_rest for c in second] and first[0].u_rest != first[1].u_rest
+    for n_draws in (0, 1.5):
+        with pytest.raises(ValueError, match=f"n_draws is {n_draws}; expected a whole number"):
+            model.draw_circuits(n_draws)
 
 
 # --- thresholds of their own ------------------------------------------------------------------------------------------

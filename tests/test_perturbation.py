@@ -103,6 +103,18 @@ def test_a_perfect_models_chance_is_that_of_simulated_pairs_of_experiments():
     assert np.isnan(pulses.chance_inside(0, 0, 100))
 
 
+def test_prediction_bands_hold_what_many_models_do_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    inside = []
+    for _ in range(300):
+        *p, true = rng.beta(2.0, 3.0, size=21)  # of 20 models, and of a truth like one of them
+        low, high = pulses.prediction_band([(rng.binomial(25, x), 25) for x in p], 100)
+        inside.append(low <= rng.binomial(100, true) / 100 <= high)
+    assert 0.84 < np.mean(inside) < 0.96
+    assert pulses.prediction_band([(0, 0), (50, 100)], 100) == pulses.prediction_band([(50, 100)], 100)
+    assert pulses.prediction_band([(0, 0)], 100) == (0.0, 1.0)
+
+
 def test_counts_differ_where_a_test_says_so():
     assert pulses.differ([0, 0], [10, 100]) == 1.0
     assert pulses.differ([20, 100], [45, 100]) == pytest.approx(fisher_exact([[20, 80], [45, 55]]).pvalue)
@@ -167,6 +179,27 @@ def test_intervals_that_contain_the_truth_are_counted(result):
     assert result["covered"] == [0, 0]
     assert not any("intervals of the values" in line for line in perturbation.summary(result))
     assert any("the truth in 2 of 3" in line for line in perturbation.summary(result | {"covered": [2, 3]}))
+
+
+def test_predictions_are_of_all_circuits_that_a_fit_leaves_possible(result, monkeypatch):
+    truth = winner_take_all()
+    possible = [truth, truth.replace(u_rest=[14.4, 13.0, 14.4] * pq.mV), truth.replace(J=np.zeros((3, 3)) * pq.mV)]
+    fit = perturbation._Fit(truth, "converged", 0.0, draws=tuple(possible))
+    source = perturbation._Stretch(0, None, None, 1)
+    monkeypatch.setattr(perturbation, "_fitted", lambda *args: fit)
+    trials = pulses.pulse_trials(pulses.spiking(truth), perturbation.AMPLITUDE, 24, [2, 1])
+    row, _ = perturbation._one_fit(source, 1, 2, Plan(1, 12, False, {}, 3, 8), trials, 1, False)
+    assert [n for _, n in row["drawn"]["silent"]] == [8, 8, 0]  # the last is always silent
+    assert row["predicted_silent"] == np.sum(row["drawn"]["silent"], axis=0).tolist()
+    assert row["bands"]["silent"] == list(pulses.prediction_band(row["drawn"]["silent"], 24))
+    found = perturbation._of_all([row, *result["fits"]], trials)
+    assert found["n_predicted"] == 1 and found["foretold"][1] == 2 and found["predicted_none"] == row["predicted_none"]
+    share = row["predicted_active"][0] / 16
+    assert found["errors"]["predicted"]["active"] == pytest.approx(abs(share - trials.switched["active"].mean()))
+    told = plain(result | found)
+    assert any(f"in {found['foretold'][0]} of 2." in line for line in perturbation.summary(told))
+    assert "truth inside the bars" in perturbation.figure(told).axes[-1].get_title(loc="left")
+    assert result["n_predicted"] == 0 and not any("prediction" in line for line in perturbation.summary(result))
 
 
 def test_totals_are_sums_over_fits(result):

@@ -103,3 +103,14 @@ def test_samples_keep_the_bounds_of_the_circuit_and_follow_bent_ridges():
     np.testing.assert_allclose(of.straight(of.bent(phi)), phi)
     found = posterior.uncertainty(landscape(np.random.default_rng(5), 100 * WIDTHS), SPACE)
     assert 4.0 <= found.samples[:, 2].min() < 4.1 and found.samples[:, 0].max() <= np.log(0.1) + 1e-12
+
+
+def test_drawn_circuits_scatter_as_the_samples_do_and_keep_what_is_given():
+    found = posterior.uncertainty(landscape(np.random.default_rng(2), WIDTHS), SPACE)
+    circuits = posterior.draw_circuits(found, CIRCUIT, 3000, np.random.default_rng(1))  # more than there are samples
+    thetas = np.array([SPACE.pack(parameters_of(circuit)) for circuit in circuits])
+    sd = np.sqrt(np.diag(found.covariance))
+    np.testing.assert_allclose(np.cov(thetas.T) / np.outer(sd, sd), found.covariance / np.outer(sd, sd), atol=0.1)
+    assert all(circuit.free == CIRCUIT.free and np.array_equal(circuit.J, CIRCUIT.J) for circuit in circuits)
+    few = posterior.draw_circuits(found, CIRCUIT, 50, np.random.default_rng(1))
+    assert len({float(circuit.u_rest[0]) for circuit in few}) == 50

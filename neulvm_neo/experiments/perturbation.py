@@ -31,7 +31,8 @@ DIFFERENT = 0.05  # Fisher's exact test
 
 
 class Plan(NamedTuple):
-    """Sizes: fits, trials of every kind, whether the amplitude's rule is applied again, settings of `NeuLVM`.
+    """Sizes: fits, trials of every kind, whether the amplitude's rule is applied again, settings of `NeuLVM`, circuits
+    drawn from what a fit leaves possible, and trials of each.
 
     A single fit is one to the first stretch of the simulation in which the network switches, like the paper's example.
     """
@@ -40,10 +41,12 @@ class Plan(NamedTuple):
     n_trials: int
     calibrate: bool
     settings: dict
+    n_draws: int = 20
+    n_trials_of_draw: int = 25
 
 
 FULL = Plan(20, 100, True, {"n_init": 5})
-QUICK = Plan(1, 40, False, {"n_init": 1, "max_iter": 3, "n_particles": 30})
+QUICK = Plan(1, 40, False, {"n_init": 1, "max_iter": 3, "n_particles": 30}, 5, 10)
 SEARCHED = 10  # stretches, for one with a switch
 
 
@@ -77,7 +80,11 @@ def run(
         (both probabilities inside the truth's intervals), and fitted values. ``n_inside`` of ``n_fits``,
         ``n_inside_expected`` of perfect models, whose trials scatter, too, and ``n_compatible``: fits that Fisher's
         exact test does not tell from the truth for either pulse (p > 0.05). ``intervals`` of a fit: lower and upper end
-        by value, and whether the truth is inside; ``covered``: [inside, all] over the fits. ``traces``: mean and s.d.
+        by value, and whether the truth is inside; ``covered``: [inside, all] over the fits. ``predicted_*``: the same
+        as of ``model``, of circuits drawn from what a fit leaves possible; ``drawn`` of a fit: of each of them;
+        ``bands`` of a fit: 90 % prediction bands of the truth's shares of switches (`pulses.prediction_band`);
+        ``n_inside_predicted``: fits whose ``predicted_*`` are inside; ``foretold``: [shares of the truth inside the
+        bands, all]; ``errors``: mean distances of the shares from the truth's. ``traces``: mean and s.d.
         of the activities around the pulse, of the truth and of the first fit that saw a switch.
     """
     plan = plan or (QUICK if quick else FULL)
@@ -147,6 +154,7 @@ class _Fit(NamedTuple):
     log_likelihood: float
     kinds: str = ""
     intervals: dict = {}  # by value: lower end, upper end, whether the truth is inside
+    draws: tuple = ()  # circuits that it leaves possible
 
 
 class _Stretch(NamedTuple):
@@ -188,7 +196,7 @@ def _one_fit(source, fit_seed, trial_seed, plan, truth, n_jobs, is_example):
     if isinstance(source, _Fit):
         fit, about = source, {}
     else:
-        fit = _fitted(source.counts, source.labels, fit_seed, plan.settings, n_jobs)
+        fit = _fitted(source.counts, source.labels, fit_seed, plan, n_jobs)
         about = {"stretch": source.index, "switches_in_training": source.n_switches}
     spiking = pulses.pulse_trials(pulses.spiking(fit.circuit), AMPLITUDE, plan.n_trials, [trial_seed, 1])
     populations = pulses.pulse_trials(pulses.mesoscopic(fit.circuit), AMPLITUDE, plan.n_trials, [trial_seed, 2])
@@ -205,18 +213,39 @@ def _one_fit(source, fit_seed, trial_seed, plan, truth, n_jobs, is_example):
         **_counts("model", spiking), **_counts("mesoscopic", populations),
         **inside, "inside": all(inside.values()), "compatible": compatible,
         "silent_above_active": _silent_above_active(spiking),
+        **_predicted(fit.draws, plan.n_trials_of_draw, truth, trial_seed),
     }  # fmt: skip
     return row, _traces(spiking) if is_example else None
 
 
-def _fitted(counts, labels, seed, settings, n_jobs):
-    model = NeuLVM(winner_take_all(), labels=labels, bin_size=BIN_SIZE, random_state=seed, n_jobs=n_jobs, **settings)
+def _predicted(draws, n_trials, truth, seed):
+    """What a fit foretells of the truth's trials, by circuits that it leaves possible."""
+    runs = [
+        pulses.pulse_trials(pulses.spiking(circuit), AMPLITUDE, n_trials, [seed, 3, i])
+        for i, circuit in enumerate(draws)
+    ]
+    drawn = {pulsed: [_count(run, pulsed) for run in runs] for pulsed in pulses.PULSED}
+    predicted = {f"predicted_{pulsed}": np.sum([[0, 0], *counts], axis=0).tolist() for pulsed, counts in drawn.items()}
+    rebounds = sum(int(run.rebound["active"].sum()) for run in runs)
+    return {
+        "drawn": drawn,
+        "bands": {pulsed: list(pulses.prediction_band(counts, truth.n)) for pulsed, counts in drawn.items()},
+        **predicted,
+        "predicted_rebound": [rebounds, predicted["predicted_active"][1]],
+    }
+
+
+def _fitted(counts, labels, seed, plan, n_jobs):
+    model = NeuLVM(
+        winner_take_all(), labels=labels, bin_size=BIN_SIZE, random_state=seed, n_jobs=n_jobs, **plan.settings
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the status tells
         model.fit(counts)
     result = model.result_
+    draws = () if result.uncertainty is None else tuple(model.draw_circuits(plan.n_draws, seed))
     return _Fit(model.circuit_, result.status, float(model.log_likelihood_), " ".join(result.kinds),
-                intervals_of(result.circuit, result.uncertainty))  # fmt: skip
+                intervals_of(result.circuit, result.uncertainty), draws)  # fmt: skip
 
 
 def _of_amplitude(amplitude, n_trials, seed):
@@ -241,8 +270,12 @@ def _interval(trials, pulsed):
 
 
 def _is_inside(trials, truth, pulsed):
-    low, high = _interval(truth, pulsed)
-    return bool(trials.n and low <= trials.switched[pulsed].mean() <= high)
+    return _holds(_interval(truth, pulsed), _count(trials, pulsed))
+
+
+def _holds(band, count):
+    """Whether the share of switches, [switches, trials], is inside; without trials it is not."""
+    return bool(count[1] and band[0] <= count[0] / count[1] <= band[1])
 
 
 def _silent_above_active(trials):
@@ -251,7 +284,7 @@ def _silent_above_active(trials):
 
 def _of_all(rows, truth):
     """What all fits so far have together."""
-    names = [key for key in rows[0] if key.startswith(("model_", "mesoscopic_"))]
+    names = [key for key in rows[0] if key.startswith(("model_", "mesoscopic_", "predicted_"))]
     ends = [interval for row in rows for interval in row["intervals"].values()]
     chances = [pulses.chance_inside(*_count(truth, pulsed), truth.n) for pulsed in ("active", "silent")]
     return {
@@ -262,8 +295,33 @@ def _of_all(rows, truth):
            for key in ("inside", "inside_active", "inside_silent", "compatible", "silent_above_active")},
         "n_inside_expected": float(len(rows) * np.prod(chances)),
         "covered": [sum(inside for *_, inside in ends), len(ends)],
+        **_of_predictions(rows, truth),
         "fits": list(rows),
     }  # fmt: skip
+
+
+def _of_predictions(rows, truth):
+    """How near the truth the fitted circuits are, and what all circuits that the fits leave possible foretell."""
+    after_pulses = ("active", "silent")
+    rows = [row for row in rows if row["predicted_none"][1]]
+    foretold = [_holds(row["bands"][pulsed], _count(truth, pulsed)) for row in rows for pulsed in after_pulses]
+    return {
+        "n_predicted": len(rows),
+        "n_inside_predicted": sum(
+            all(_holds(_interval(truth, pulsed), row[f"predicted_{pulsed}"]) for pulsed in after_pulses) for row in rows
+        ),
+        "foretold": [sum(foretold), len(foretold)],
+        "errors": {
+            who: {pulsed: _error([row[f"{who}_{pulsed}"] for row in rows], truth, pulsed) for pulsed in after_pulses}
+            for who in ("model", "predicted")
+        },
+    }
+
+
+def _error(counts, truth, pulsed):
+    """Mean distance of shares of switches from the truth's; None without any."""
+    shares = [k / n for k, n in counts if n]
+    return float(np.mean(np.abs(np.array(shares) - truth.switched[pulsed].mean()))) if shares else None
 
 
 def _traces(trials):
@@ -334,6 +392,9 @@ def _protocol(plan, given):
         f"within {1e3 * pulses.SILENCED_WITHIN:g} ms",
         "model": "every neuron of the fitted circuit, simulated like the truth (the main figures); mesoscopic: whole "
         "populations at the time step of the fit, as in the paper",
+        "predicted": f"{plan.n_draws} circuits drawn from what each fit leaves possible (NeuLVM.draw_circuits), "
+        f"{plan.n_trials_of_draw} trials of each; bands: 90 % for the shares that as many trials as those of the truth "
+        "will show",
         "interval": "Clopper and Pearson, 95 %",
         "departures": "the paper shows one fit and does not give the amplitude, the time in which a switch counts, or "
         "how trials start; its fits are those of its own algorithm, the best of five starts by joint likelihood, ours "

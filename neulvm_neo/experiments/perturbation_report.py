@@ -6,7 +6,7 @@ from .. import plotting
 from . import pulses
 
 _OUTCOMES = {"stay": "No-switch", "switch": "Switch"}
-_COLUMNS = ("truth", "mesoscopic_truth", "model", "mesoscopic")
+_COLUMNS = ("truth", "mesoscopic_truth", "model", "mesoscopic", "predicted")
 _CURVES = ("active before the pulse", "silent before the pulse")
 ENOUGH = 15  # of 20 fits inside the interval of the truth
 
@@ -69,12 +69,12 @@ def summary(result):
     n_fits, amplitude = result["n_fits"], result["amplitude"]
     lines = [*result["failures"]]
     lines.append(f"Switches after a pulse of 4 ms and {amplitude['mV']:g} mV (truth with its 95 % interval):")
-    lines.append(_table_row("pulsed", "truth", "mesoscopic", "fits", "mesoscopic"))
+    lines.append(_table_row("pulsed", "truth", "mesoscopic", "fits", "mesoscopic", "draws of fits"))
     for pulsed in pulses.PULSED:
         low, high = result[f"truth_interval_{pulsed}"]
-        truth, *others = (_share(result[f"{who}_{pulsed}"]) for who in _COLUMNS)
+        truth, *others = (_share(result.get(f"{who}_{pulsed}")) for who in _COLUMNS)
         lines.append(_table_row(pulsed, f"{truth} ({low:.2f} to {high:.2f})", *others))
-    lines.append(_table_row("rebounds", *(_share(result[f"{who}_rebound"]) for who in _COLUMNS)) + "   (active pulsed)")
+    lines.append(_table_row("rebounds", *(_share(result.get(f"{who}_rebound")) for who in _COLUMNS)))
     lines.append(
         f"Inside the truth's intervals for both pulses: {result['n_inside']} of {n_fits} fits (asked: {ENOUGH} of 20; "
         f"perfect models: {result['n_inside_expected']:.1f} of {n_fits} on average, since trials scatter). Not told "
@@ -88,12 +88,29 @@ def summary(result):
     inside, n_intervals = result.get("covered", (0, 0))
     if n_intervals:
         lines.append(f"90 % intervals of the values contain the truth in {inside} of {n_intervals}.")
+    lines += _predictions(result)
     if not amplitude["table"]:
         lines.append(f"The amplitude was set before, on the true network: {amplitude['rule']}.")
     return lines
 
 
+def _predictions(result):
+    """What the fits foretell by all circuits that they leave possible; runs of earlier versions have no such thing."""
+    if not result.get("n_predicted"):
+        return []
+    n, (inside, n_bands) = result["n_predicted"], result["foretold"]
+    error = {who: " and ".join(f"{e:.2f}" for e in by.values()) for who, by in result["errors"].items()}
+    return [
+        f"Circuits drawn from what each fit leaves possible: their mean is inside the truth's intervals for both "
+        f"pulses in {result['n_inside_predicted']} of {n} fits, and off by {error['predicted']} (active and silent "
+        f"pulsed) on average, where the fitted circuits are by {error['model']}. The truth's shares of switches are "
+        f"inside the fits' 90 % prediction bands in {inside} of {n_bands}."
+    ]
+
+
 def _share(count):
+    if count is None:
+        return "not kept"
     switches, trials = count
     return f"{switches}/{trials} {switches / trials:.2f}" if trials else "no state"
 
@@ -125,23 +142,27 @@ def _draw_traces(axes, traces, pulsed, outcome):
 
 
 def _draw_probabilities(axes, result):
-    """Switch probability of every fit, with its own interval, on the truth's interval."""
+    """Switch probability of every fit, with its prediction band or else its own interval, on the truth's interval."""
     colors = {"active": "#0072B2", "silent": "#D55E00", "none": "#777777"}
-    n_fits = result["n_fits"]
+    n_fits, foretells = result["n_fits"], bool(result.get("n_predicted"))
     for pulsed, color in colors.items():
         low, high = result[f"truth_interval_{pulsed}"]
         switches, trials = result[f"truth_{pulsed}"]
         axes.axhspan(low, high, color=color, alpha=0.15, lw=0)
         axes.axhline(switches / trials, color=color, lw=1)
-        x = np.arange(1, n_fits + 1) + {"active": -0.12, "silent": 0.12, "none": 0.0}[pulsed]
+        x = np.arange(1, n_fits + 1) + {"active": -0.18, "silent": 0.18, "none": 0.0}[pulsed]
         counts = [row[f"model_{pulsed}"] for row in result["fits"]]
         p = np.array([k / n if n else np.nan for k, n in counts])
-        ends = np.array([pulses.interval(k, n) for k, n in counts]).T
         label = "no pulse" if pulsed == "none" else f"{pulsed} population pulsed"
-        known = np.isfinite(p)
-        axes.errorbar(
-            x[known], p[known], yerr=np.abs(ends - p)[:, known], fmt=".", ms=8, color=color, lw=1, label=label
-        )
+        axes.plot(x, p, ".", ms=8, color=color, label=label)
+        if foretells:
+            counts = [row[f"predicted_{pulsed}"] for row in result["fits"]]
+            axes.plot(x, [k / n if n else np.nan for k, n in counts], "_", ms=7, color=color)
+            ends = [row["bands"][pulsed] for row in result["fits"]]
+        else:
+            ends = [pulses.interval(k, n) for k, n in counts]
+        known = np.array([n > 0 for _, n in counts])
+        axes.vlines(x[known], *np.array(ends)[known].T, color=color, lw=1, alpha=0.6 if foretells else 1.0)
     axes.set_xlim(0.4, n_fits + 0.6)
     axes.set_ylim(-0.02, 1.17)  # room for the legend
     axes.set_yticks(np.linspace(0.0, 1.0, 6))
@@ -150,7 +171,13 @@ def _draw_probabilities(axes, result):
     axes.set_ylabel("switch probability")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper right", fontsize="small", frameon=False, ncols=3)
-    axes.set_title(
-        f"C  all fits (dots, 95 %) and the truth (lines, bands: 95 %); inside both bands: {result['n_inside']} of "
-        f"{n_fits}", loc="left", fontsize="medium",
-    )  # fmt: skip
+    truth = "truth (horizontal lines, bands: 95 %)"
+    if foretells:
+        inside, n_bands = result["foretold"]
+        told = (
+            f"C  fits (dots), what they foretell (bars: 90 %, dashes: mean), {truth}; inside its bands: "
+            f"{result['n_inside']} of {n_fits} fits;\n    truth inside the bars: {inside} of {n_bands}"
+        )
+    else:
+        told = f"C  all fits (dots, 95 %), {truth}; inside both bands: {result['n_inside']} of {n_fits}"
+    axes.set_title(told, loc="left", fontsize="medium")

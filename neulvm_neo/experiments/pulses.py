@@ -211,6 +211,37 @@ def chance_inside(switches, trials, n):
     return float(stats.betabinom(n, switches + 0.5, trials - switches + 0.5).pmf(inside).sum())
 
 
+def prediction_band(counts, n, level=0.9):
+    """Band that holds the share of switches in n trials with a probability of `level`, foretold by several models.
+
+    Each model is as probable as any other, and its probability of a switch known from its own trials (Jeffreys' prior).
+
+    Parameters
+    ----------
+    counts : sequence of (switches, trials)
+        Per model; those without trials do not count.
+    n : int
+        Trials that are foretold.
+    level : float
+
+    Returns
+    -------
+    lower, upper : float
+        (0, 1) without trials.
+
+    Examples
+    --------
+    >>> prediction_band([(10, 50), (40, 50)], 100)
+    (0.12, 0.88)
+    """
+    counts = [(k, trials) for k, trials in counts if trials]
+    if not counts:
+        return 0.0, 1.0
+    below = np.mean([stats.betabinom(n, k + 0.5, m - k + 0.5).cdf(np.arange(n + 1)) for k, m in counts], axis=0)
+    ends = np.searchsorted(below, [0.5 - level / 2, 0.5 + level / 2])
+    return tuple((ends / n).tolist())
+
+
 def differ(a, b):
     """Probability of two counts [switches, trials] at least this different if both networks are alike.
 

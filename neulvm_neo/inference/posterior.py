@@ -15,7 +15,7 @@ multiple of H - P, the multiple being at least 1 [2]_.
 import numpy as np
 from scipy.special import ndtri
 
-from ..parameters import ParameterSpace
+from ..parameters import ParameterSpace, circuit_with
 from ..results import BAND_LEVEL, Uncertainty
 from . import ascent
 from .surrogate import positive
@@ -136,6 +136,26 @@ def interval(function, found, circuit):
     lower, upper = np.quantile(values, [0.5 - found.level / 2, 0.5 + found.level / 2], axis=0)
     estimate = function(space.unpack(found.theta))
     return np.asarray(estimate, dtype=float), lower, upper
+
+
+def draw_circuits(found, circuit, n_draws, rng):
+    """Circuits whose free values are as probable as the uncertainty says, jointly.
+
+    Parameters
+    ----------
+    found : Uncertainty
+    circuit : Circuit
+        The fitted circuit.
+    n_draws : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of Circuit
+    """
+    space = ParameterSpace(circuit)
+    chosen = rng.choice(len(found.samples), size=n_draws, replace=n_draws > len(found.samples))
+    return [circuit_with(circuit, space.unpack(theta)) for theta in found.samples[chosen]]
 
 
 def _pairs(covariance):
