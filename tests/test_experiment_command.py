@@ -56,6 +56,26 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_only_the_models_that_are_asked_for_are_compared(use, tmp_path, capsys):
+    asked = []
+
+    def run(*, models, **settings):
+        asked.append(models)
+        return made_up().run(**settings)
+
+    compared = made_up(run=run, models=("ours", "theirs", "nobody's"))
+    use(compared)
+    for words in ([], ["--models", "ours", "theirs"]):
+        assert cli.main(["experiment", "made-up", *words, "--out", str(tmp_path / str(len(words)))]) == 0
+    assert asked == [None, ["ours", "theirs"]]
+    assert json.loads((tmp_path / "3" / "result.json").read_text())["command"].endswith("--models ours theirs")
+    error = refused(capsys, "made-up", "--models", "ours", "yours", "--out", tmp_path / "no")
+    assert "--models yours: made-up has no such model; it compares ours, theirs, nobody's" in error
+    use(made_up())
+    assert "compares nothing by name" in refused(capsys, "made-up", "--models", "ours", "--out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_run_leaves_a_result_and_a_figure_in_two_formats(use, tmp_path, capsys):
     use(made_up())
     out = tmp_path / "new" / "folder"

@@ -22,6 +22,7 @@ def add(commands):
     parser.add_argument("--n-jobs", type=int, default=1, metavar="J", help="cores to use, -1 for all (default 1)")
     parser.add_argument("--peer-python", type=name_and_path, action="append", default=[], metavar="NAME=PATH",
                         help="Python of another environment for a rival; may be repeated")  # fmt: skip
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="only these of what an experiment compares")
     parser.add_argument("--resume", action="store_true",
                         help="go on with the interrupted run that DIR holds; with the same seed and sizes")  # fmt: skip
     parser.add_argument("--from", dest="source", metavar="DIR", help="take the run that DIR holds: only draw and tell")
@@ -46,6 +47,7 @@ def run(args):
         raise ValueError("--out DIR is missing: the folder of the files.")
     if args.resume and not experiment.resumable:
         raise ValueError(f"--resume: {experiment.name} is short and starts anew; leave it out.")
+    _check_names(args, experiment)
     folder = _Folder(args.out, experiment.name, args.overwrite, args.resume)
     given = None if args.source is None else _read(args.source, experiment)
     quick = args.quick if given is None else given["quick"]
@@ -65,15 +67,22 @@ def run(args):
         print(f"wrote {path}")
 
 
+def _check_names(args, experiment):
+    """Refuse rivals and models that the experiment does not have."""
+    if unknown := [name for name, _ in args.peer_python if name not in experiment.peers]:
+        known = f"its rivals are {', '.join(experiment.peers)}" if experiment.peers else "it has no such rivals"
+        raise ValueError(f"--peer-python {unknown[0]}=…: {experiment.name} has no use for it; {known}.")
+    if unknown := [name for name in args.models or () if name not in experiment.models]:
+        known = f"it compares {', '.join(experiment.models)}" if experiment.models else "it compares nothing by name"
+        raise ValueError(f"--models {unknown[0]}: {experiment.name} has no such model; {known}.")
+
+
 def _ran(args, experiment, folder):
     """The result of a run, as it is in a file."""
     from ..experiments.processes import machine
     from ..experiments.registry import plain
 
     pythons = dict(args.peer_python)
-    if unknown := [name for name in pythons if name not in experiment.peers]:
-        known = f"its rivals are {', '.join(experiment.peers)}" if experiment.peers else "it has no such rivals"
-        raise ValueError(f"--peer-python {unknown[0]}=…: {experiment.name} has no use for it; {known}.")
     began, about = time.monotonic() - folder.seconds_before(), machine()
     frame = {
         "name": experiment.name, "title": experiment.title, "command": _command(args), "seed": args.seed,
@@ -96,9 +105,12 @@ def _ran(args, experiment, folder):
     settings = {"seed": args.seed, "quick": args.quick, "n_jobs": args.n_jobs, "say": say, "checkpoint": keep}
     if experiment.resumable:
         same = {"name": experiment.name, "seed": args.seed, "quick": args.quick, "versions": frame["versions"]}
+        same |= {"models": args.models} if args.models else {}
         settings["run_tasks"] = folder.finished(same, lambda: ctrl_c.raise_again()).run_tasks
     if experiment.peers:
         settings["peer_pythons"] = pythons
+    if experiment.models:
+        settings["models"] = args.models
     try:
         with _CtrlC() as ctrl_c:
             found = experiment.run(**settings)
@@ -127,6 +139,8 @@ def _command(args):
     words += ["--n-jobs", str(args.n_jobs)]
     for name, _ in args.peer_python:
         words += ["--peer-python", f"{name}=…"]
+    if args.models:
+        words += ["--models", *args.models]
     return " ".join(words)
 
 

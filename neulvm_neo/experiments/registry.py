@@ -44,6 +44,8 @@ class Experiment(NamedTuple):
         The figures that a run with another seed is compared in.
     peers : tuple of str
         Rivals that may live in an environment of their own.
+    models : tuple of str
+        What is compared, if a run may leave some of it out: then `run` takes ``models``, those that are asked for.
     resumable : bool
         Whether `run` takes ``run_tasks``, in place of `tasks.run_one_by_one`: see `finished.Finished`.
     """
@@ -55,6 +57,7 @@ class Experiment(NamedTuple):
     summary: Callable
     keys: tuple = ()
     peers: tuple = ()
+    models: tuple = ()
     resumable: bool = False
 
 

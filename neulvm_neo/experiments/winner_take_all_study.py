@@ -30,6 +30,7 @@ PAPER_SMOOTHING = 400 * pq.ms  # of the spikes from which the published algorith
 SHOWN_BIN, SHOWN_FREE = 0.02, 20.0  # s: bins of what is drawn, and how much of a free simulation
 LONG_GLM, LONG_FREE = "glm_500s", 5  # the GLM that sees the whole session, and its free simulations
 N_NEURONS = 9
+MODELS = ("smoothing", "neulvm", *RIVALS, "neulvm_paper")  # that can be asked for
 _DT = float(BIN_SIZE.rescale(pq.s))
 # In the order of the table.
 TITLES = {
@@ -105,7 +106,7 @@ def run(
     size : Size, optional
         In place of `FULL` or `QUICK`.
     models : sequence of str, optional
-        Only these of neulvm, neulvm_paper, smoothing, and the rivals.
+        Only these of `MODELS`.
 
     Returns
     -------
@@ -126,7 +127,7 @@ def run(
     session = simulate_session(session_seed, size.session, N_NEURONS // 3, "euler")
     trials = _cut(session, size, order_seed, seeds[1:])
     truth = [_truth(int(s)) for s in np.random.SeedSequence(truth_seed).generate_state(size.n_truth)]
-    asked = [name for name in ("smoothing", "neulvm", *RIVALS, "neulvm_paper") if models is None or name in models]
+    asked = [name for name in MODELS if models is None or name in models]
     found = {
         "models": {},
         "truth_switches_mean": float(np.mean([t["switches"] for t in truth])),
@@ -136,7 +137,7 @@ def run(
         "trials": [],
         "example": _example(trials, truth[0]["shown"]),
         "published": PUBLISHED,
-        "protocol": _protocol(size),
+        "protocol": _protocol(size) | {"models": asked},
         "failures": [],
     }
     whole = _Trial(-1, 0.0, session.counts, session.activity[:, :2], session.labels, (glm_seed,) * 3)
@@ -460,5 +461,6 @@ EXPERIMENT = Experiment(
     summary,
     keys=("models", "truth_switches_mean"),
     peers=LIBRARIES,
+    models=MODELS,
     resumable=True,
 )
