@@ -109,8 +109,10 @@ for factor in (0.5, 1.0, 2.0):
 
 # %% [markdown]
 # So ask a fit how far it knows what your experiment depends on: `model.uncertainty(X)` gives an interval for every
-# value and says which of them the recording does not tell apart, `model.interval(f)` one for any function of them. Give
-# it the iterations and starts of the defaults, and as long a recording as you have.
+# value and says which of them the recording does not tell apart, `model.interval(f)` one for any function of them, and
+# `model.draw_circuits(n)` circuits that are as probable as these intervals say. Pulse all of them
+# to see how much of an experiment the recording foretells. Give a fit the iterations and starts of the defaults, and as
+# long a recording as you have.
 #
 # ## A picture
 
