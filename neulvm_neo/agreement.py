@@ -8,11 +8,20 @@ import numpy as np
 from .discretization import ROUNDING_SCHEMES, discretize, locked_ages
 from .parameters import parameters_of
 
+# Potentials (mV) that a stimulus may move within a bin. The spikes that come of it within the bin are not foreseen: a
+# pulse of 30 mV moves potentials by 1.5 mV in 1 ms, and switches then come out right; where it moves them by 1.9 mV or
+# more they do not (docs/time_step.md).
+MOVED_IN_A_BIN = 1.5
+
 logger = logging.getLogger(__name__)
 
 
 class RefractoryViolationWarning(UserWarning):
     """Recorded neurons fired again within the refractory period of the circuit."""
+
+
+class CoarseBinsWarning(UserWarning):
+    """A stimulus moves potentials so far within a bin that the mesoscopic model does not resolve what follows."""
 
 
 def say_what_bins_do(circuit, bin_size, scheme):
@@ -78,5 +87,31 @@ def warn_of_refractory_violations(trials, labels, circuit, bin_size, scheme):
             "contamination and learns nothing from them. If they are real, give a circuit with a shorter t_ref, for "
             "instance Circuit.default(n_populations, t_ref=0 * pq.ms).",
             RefractoryViolationWarning,
+            stacklevel=4,
+        )
+
+
+def warn_of_coarse_bins(drives, circuit, bin_size):
+    """Warn if a stimulus changes so much from one bin to the next that shorter bins are needed.
+
+    Parameters
+    ----------
+    drives : sequence of numpy.ndarray, each (n_bins, n_populations), mV
+        External drive, one per trial.
+    circuit : Circuit
+    bin_size : float
+        In s.
+    """
+    tau_m = parameters_of(circuit).tau_m
+    steps = np.max([np.abs(np.diff(drive, axis=0)).max(axis=0, initial=0.0) for drive in drives], axis=0)
+    moved = steps * -np.expm1(-bin_size / tau_m)
+    k = int(np.argmax(moved))
+    if moved[k] > MOVED_IN_A_BIN:
+        enough = -tau_m[k] * np.log1p(-MOVED_IN_A_BIN / steps[k])
+        warnings.warn(
+            f"the stimulus moves potentials of {circuit.names[k]} by up to {moved[k]:.2g} mV within a bin of "
+            f"{1e3 * bin_size:g} ms; what comes of it within the bin is not resolved. Use bins of "
+            f"{1e3 * enough:.2g} ms or less.",
+            CoarseBinsWarning,
             stacklevel=4,
         )

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import __version__, settings, units
-from .agreement import say_what_bins_do, warn_of_refractory_violations
+from .agreement import say_what_bins_do, warn_of_coarse_bins, warn_of_refractory_violations
 from .assignment import assign
 from .binning import bin_size_in_seconds
 from .callbacks import CallbackSupportMixin, Watch, with_callbacks
@@ -181,6 +181,8 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         If neurons fired within the refractory period.
     MultipleSpikesWarning
         If neurons fired more than once in a bin.
+    CoarseBinsWarning
+        If a stimulus moves potentials by more than 1.5 mV within a bin.
 
     Notes
     -----
@@ -303,6 +305,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         say_what_bins_do(circuit, bin_size, self.scheme)
         warn_of_refractory_violations(data, labels, circuit, bin_size, self.scheme)
         stimuli = stimuli_of(stimulus, data, circuit, bin_size)
+        warn_of_coarse_bins(stimuli, circuit, bin_size)
         with one_blas_thread():
             found = em.fit(
                 circuit, [trial[:, own] for trial in data.counts], labels[own], bin_size=bin_size, scheme=self.scheme,
@@ -492,7 +495,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             raise ValueError(f"n_samples is {n_samples!r}; expected a whole number of bins, at least 1.")
         return self._recording(n_samples, None, random_state)
 
-    def simulate(self, duration, stimulus=None, *, level="mesoscopic", n_trials=1, random_state=None):
+    def simulate(self, duration, stimulus=None, *, level="mesoscopic", bin_size=None, n_trials=1, random_state=None):
         """Let the fitted circuit run by itself.
 
         Parameters
@@ -504,6 +507,9 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
         level : {"mesoscopic", "microscopic"}
             Whole populations (`simulate_mesoscopic`, with the time step of the fit), or every neuron in steps of 0.2 ms
             or less (`simulate_microscopic`), of which as many are recorded as in the training data.
+        bin_size : Quantity, time, optional
+            Default that of the fit. Short stimuli take shorter bins, 1 ms for instance; a first-order scheme is another
+            model there, and refused.
         n_trials : int, default 1
         random_state : int, Generator, RandomState or None
 
@@ -516,10 +522,16 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
             raise ValueError(f"level is {level!r}; expected one of {', '.join(map(repr, _LEVELS))}.")
         if not (isinstance(n_trials, (int, np.integer)) and n_trials >= 1):
             raise ValueError(f"n_trials is {n_trials!r}; expected a whole number of at least 1.")
+        width = self._bin_size if bin_size is None else units.positive_seconds(bin_size, "bin_size")
+        if level == "mesoscopic" and self.scheme != "second-order" and not np.isclose(width, self._bin_size):
+            raise ValueError(
+                f'bin_size is {1e3 * width:g} ms; with the scheme "{self.scheme}" the fit is a model at '
+                f'{1e3 * self._bin_size:g} ms only. Leave bin_size out, or fit with scheme="second-order".'
+            )
         rng = generator_from(random_state)
         runs = [
             simulate_freely(
-                self.circuit_, duration, level=level, bin_size=self._bin_size, scheme=self.scheme, noise=self.noise_,
+                self.circuit_, duration, level=level, bin_size=width, scheme=self.scheme, noise=self.noise_,
                 labels=self.labels_, n_recorded=self.result_.n_recorded, excitability=self._excitability(),
                 stimulus=stimulus, random_state=rng,
             )

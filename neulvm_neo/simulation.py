@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import units
+from .agreement import warn_of_coarse_bins
 from .inference.particles import particle_filter
 from .likelihood import Observation
 from .network import asynchronous_start, clustered_start, run_network
@@ -152,6 +153,11 @@ def simulate_mesoscopic(
     warm_up : Quantity, time, optional
         As in `simulate_microscopic`, rounded to whole bins.
 
+    Warns
+    -----
+    CoarseBinsWarning
+        If the stimulus moves potentials by more than 1.5 mV within a bin.
+
     Returns
     -------
     PopulationActivity
@@ -190,6 +196,7 @@ def simulate_mesoscopic(
     drive = units.stimulus_millivolts(
         stimulus, resistance, grid.n_bins, grid.bin_size, circuit.n_populations, grid.t_start
     )
+    warn_of_coarse_bins([drive], circuit, grid.bin_size)
     rate = _initial_rates(initial_rate, circuit.n_populations)
     drive = np.concatenate([np.repeat(drive[:1], grid.warm_up, axis=0), drive])
     nobody = Observation((), np.zeros(0, dtype=np.int64), len(drive), drive, rate)

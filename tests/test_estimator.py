@@ -499,10 +499,22 @@ def test_the_fitted_circuit_runs_by_itself_on_both_levels(model):
     assert_array_equal(model.simulate(0.1 * pq.s, n_trials=3, random_state=1)[2].n, three[2].n)
     driven = model.simulate(2 * pq.s, [3, 0] * pq.mV, random_state=1)
     assert driven.activity[:, 0].mean() > 1.3 * coarse.activity[:, 0].mean()
+    pulse = np.repeat([[0, 0], [40, 0]], [50, 14], axis=0) * pq.mV
+    for level in ("mesoscopic", "microscopic"):
+        short = model.simulate(64 * 0.5 * pq.ms, pulse, level=level, bin_size=0.5 * pq.ms, random_state=1)
+        assert short.n.shape == (64, 2) and short.bin_size == 0.0005
+        assert short.activity[50:, 0].mean() > 2 * short.activity[:50, 0].mean()
     with pytest.raises(ValueError, match="level is 'macro'"):
         model.simulate(1 * pq.s, level="macro")
     with pytest.raises(ValueError, match="n_trials is 0"):
         model.simulate(1 * pq.s, n_trials=0)
+
+
+def test_a_first_order_fit_runs_in_bins_of_its_own_only(counts):
+    model = NeuLVM(two_populations(), labels=[0, 0, 1, 1], scheme="euler", **QUICK).fit(counts[0])
+    assert model.simulate(10 * pq.ms, bin_size=2 * pq.ms).n.shape == (5, 2)
+    with pytest.raises(ValueError, match=r'bin_size is 1 ms; with the scheme "euler" the fit is a model at 2 ms only'):
+        model.simulate(10 * pq.ms, bin_size=1 * pq.ms)
 
 
 @pytest.mark.parametrize("bin_size", [1, 2.5])

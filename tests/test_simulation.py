@@ -9,6 +9,7 @@ import quantities as pq
 from numpy.testing import assert_allclose, assert_array_equal
 
 from neulvm_neo import Circuit, simulate_mesoscopic, simulate_microscopic
+from neulvm_neo.agreement import CoarseBinsWarning
 from neulvm_neo.experiments.circuits import winner_take_all
 
 
@@ -107,6 +108,7 @@ def test_it_starts_where_it_is_told_to():
     assert_allclose(settled[:100].mean(), settled[100:].mean(), rtol=0.1)  # half a second before has been left out
 
 
+@pytest.mark.filterwarnings("ignore::neulvm_neo.agreement.CoarseBinsWarning")  # it is about when, not how much
 def test_a_delay_postpones_the_effect_of_one_population_on_another():
     circuit = Circuit([2000, 2000], J=[[0, 0], [200, 0]] * pq.mV, delay=20 * pq.ms)
     kick = np.zeros((100, 2))
@@ -116,6 +118,23 @@ def test_a_delay_postpones_the_effect_of_one_population_on_another():
     effect = np.flatnonzero(run.activity[:, 1] > 2 * run.activity[:50, 1].mean())
     assert effect.size
     assert effect[0] in (60, 61)  # ten bins of delay
+
+
+def test_a_stimulus_that_bins_do_not_resolve_is_said_and_shorter_bins_are_named():
+    circuit = Circuit([100, 100], names=["E", "I"], signs=[1, -1], tau_m=[20, 10] * pq.ms)
+    pulse = np.zeros((100, 2))
+    pulse[40:42, 1] = 30.0
+
+    def run(bin_size):
+        return simulate_mesoscopic(circuit, duration=100 * bin_size, bin_size=bin_size, stimulus=pulse * pq.mV)
+
+    with pytest.warns(
+        CoarseBinsWarning, match=r"potentials of I by up to 5.4 mV within a bin of 2 ms.*0.51 ms or less"
+    ):
+        run(2 * pq.ms)
+    run(0.5 * pq.ms)  # no warning, which would be an error
+    pulse[:] = 30.0  # constant, since ever
+    run(2 * pq.ms)
 
 
 @pytest.mark.parametrize(

@@ -113,14 +113,23 @@ def spiking(circuit):
     return simulate
 
 
-def mesoscopic(circuit, scheme="second-order"):
-    """A `simulate` for `pulse_trials` of whole populations, in bins of 4 ms."""
+def mesoscopic(circuit, bin_size=1 * pq.ms):
+    """A `simulate` for `pulse_trials` of whole populations.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    bin_size : Quantity, time
+        A whole part of 4 ms. The default resolves what a pulse does within a bin; 4 and 2 ms do not.
+    """
+    n_parts = round(float(BIN_SIZE / bin_size.rescale(BIN_SIZE.units)))
 
     def simulate(stimulus, seed):
-        return simulate_mesoscopic(
-            circuit, duration=len(stimulus) * BIN_SIZE, bin_size=BIN_SIZE, scheme=scheme, stimulus=stimulus * pq.mV,
-            random_state=seed,
+        activity = simulate_mesoscopic(
+            circuit, duration=len(stimulus) * BIN_SIZE, bin_size=BIN_SIZE / n_parts,
+            stimulus=np.repeat(stimulus, n_parts, axis=0) * pq.mV, random_state=seed,
         ).activity  # fmt: skip
+        return activity.reshape(len(stimulus), n_parts, -1).mean(axis=1)
 
     return simulate
 
