@@ -391,7 +391,7 @@ def _protocol(plan, given):
         f"populations together, averaged over {1e3 * pulses.SILENCED_FOR:g} ms, falls below half of what it was, "
         f"within {1e3 * pulses.SILENCED_WITHIN:g} ms",
         "model": "every neuron of the fitted circuit, simulated like the truth (the main figures); mesoscopic: whole "
-        "populations in bins of 1 ms",
+        "populations in bins of 0.5 ms",
         "predicted": f"{plan.n_draws} circuits drawn from what each fit leaves possible (NeuLVM.draw_circuits), "
         f"{plan.n_trials_of_draw} trials of each; bands: 90 % for the shares that as many trials as those of the truth "
         "will show",

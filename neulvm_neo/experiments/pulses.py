@@ -113,14 +113,15 @@ def spiking(circuit):
     return simulate
 
 
-def mesoscopic(circuit, bin_size=1 * pq.ms):
+def mesoscopic(circuit, bin_size=0.5 * pq.ms):
     """A `simulate` for `pulse_trials` of whole populations.
 
     Parameters
     ----------
     circuit : Circuit
     bin_size : Quantity, time
-        A whole part of 4 ms. The default resolves what a pulse does within a bin; 4 and 2 ms do not.
+        A whole part of 4 ms. The default resolves what a pulse does within a bin, also where membranes are faster
+        than the true ones; 4 and 2 ms do not.
     """
     n_parts = round(float(BIN_SIZE / bin_size.rescale(BIN_SIZE.units)))
 
