@@ -67,14 +67,16 @@ def summary(result):
     list of str
     """
     n_fits, amplitude = result["n_fits"], result["amplitude"]
+    columns = _COLUMNS if result.get("n_predicted") else _COLUMNS[:-1]
     lines = [*result["failures"]]
     lines.append(f"Switches after a pulse of 4 ms and {amplitude['mV']:g} mV (truth with its 95 % interval):")
-    lines.append(_table_row("pulsed", "truth", "mesoscopic", "fits", "mesoscopic", "draws of fits"))
+    titles = ("truth", "mesoscopic", "fits", "mesoscopic", "draws of fits")
+    lines.append(_table_row("pulsed", *titles[: len(columns)]))
     for pulsed in pulses.PULSED:
         low, high = result[f"truth_interval_{pulsed}"]
-        truth, *others = (_share(result.get(f"{who}_{pulsed}")) for who in _COLUMNS)
+        truth, *others = (_share(result[f"{who}_{pulsed}"]) for who in columns)
         lines.append(_table_row(pulsed, f"{truth} ({low:.2f} to {high:.2f})", *others))
-    lines.append(_table_row("rebounds", *(_share(result.get(f"{who}_rebound")) for who in _COLUMNS)))
+    lines.append(_table_row("rebounds", *(_share(result[f"{who}_rebound"]) for who in columns)))
     lines.append(
         f"Inside the truth's intervals for both pulses: {result['n_inside']} of {n_fits} fits (asked: {ENOUGH} of 20; "
         f"perfect models: {result['n_inside_expected']:.1f} of {n_fits} on average, since trials scatter). Not told "
@@ -109,8 +111,6 @@ def _predictions(result):
 
 
 def _share(count):
-    if count is None:
-        return "not kept"
     switches, trials = count
     return f"{switches}/{trials} {switches / trials:.2f}" if trials else "no state"
 
