@@ -91,7 +91,7 @@ def warn_of_refractory_violations(trials, labels, circuit, bin_size, scheme):
         )
 
 
-def warn_of_coarse_bins(drives, circuit, bin_size):
+def warn_of_coarse_bins(drives, circuit, bin_size, stacklevel=4):
     """Warn if a stimulus changes so much from one bin to the next that shorter bins are needed.
 
     Parameters
@@ -101,6 +101,8 @@ def warn_of_coarse_bins(drives, circuit, bin_size):
     circuit : Circuit
     bin_size : float
         In s.
+    stacklevel : int
+        Of the warning: 4 from within `NeuLVM.fit`.
     """
     tau_m = parameters_of(circuit).tau_m
     steps = np.max([np.abs(np.diff(drive, axis=0)).max(axis=0, initial=0.0) for drive in drives], axis=0)
@@ -113,5 +115,5 @@ def warn_of_coarse_bins(drives, circuit, bin_size):
             f"{1e3 * bin_size:g} ms; what comes of it within the bin is not resolved. Use bins of "
             f"{1e3 * enough:.2g} ms or less.",
             CoarseBinsWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

@@ -196,7 +196,7 @@ def simulate_mesoscopic(
     drive = units.stimulus_millivolts(
         stimulus, resistance, grid.n_bins, grid.bin_size, circuit.n_populations, grid.t_start
     )
-    warn_of_coarse_bins([drive], circuit, grid.bin_size)
+    warn_of_coarse_bins([drive], circuit, grid.bin_size, stacklevel=3)
     rate = _initial_rates(initial_rate, circuit.n_populations)
     drive = np.concatenate([np.repeat(drive[:1], grid.warm_up, axis=0), drive])
     nobody = Observation((), np.zeros(0, dtype=np.int64), len(drive), drive, rate)

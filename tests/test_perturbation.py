@@ -67,8 +67,8 @@ def test_whole_populations_answer_a_pulse_as_their_neurons_do():
         pulses.pulse_trials(scale(winner_take_all()), 30.0, 15, seed=8, pulsed=("silent",)).activity["silent"]
         for scale in (pulses.spiking, pulses.mesoscopic)
     )
-    at, after = (activity[:, ONSET : ONSET + 2, 1].mean(axis=0) for activity in (mesoscopic, spiking))
-    np.testing.assert_allclose(at, after, rtol=0.1, atol=10.0)  # in bins of 4 ms 148 and 96 Hz in place of 208 and 36
+    ours, true = (activity[:, ONSET : ONSET + 2, 1].mean(axis=0) for activity in (mesoscopic, spiking))
+    np.testing.assert_allclose(ours, true, rtol=0.1, atol=10.0)  # in bins of 4 ms 148 and 96 Hz in place of 208 and 36
 
 
 def test_activity_is_sorted_by_who_leads_and_trials_without_a_state_do_not_count():

@@ -130,8 +130,9 @@ def test_a_stimulus_that_bins_do_not_resolve_is_said_and_shorter_bins_are_named(
 
     with pytest.warns(
         CoarseBinsWarning, match=r"potentials of I by up to 5.4 mV within a bin of 2 ms.*0.51 ms or less"
-    ):
+    ) as said:
         run(2 * pq.ms)
+    assert said[0].filename == __file__  # the caller's line is shown, not one of the package's
     run(0.5 * pq.ms)  # no warning, which would be an error
     pulse[:] = 30.0  # constant, since ever
     run(2 * pq.ms)
