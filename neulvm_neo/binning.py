@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from . import units
-from .recording import SpikeRecording
+from .recording import SpikeRecording, is_one_trial, is_recording
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ class SpikeTrainBinner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
         Parameters
         ----------
-        X : neo.Block, neo.Segment, SpikeTrainList, list of SpikeTrain, list of trials, elephant.trials.Trials
+        X : neo.Block, neo.Segment, SpikeTrainList, list of SpikeTrain, list of trials, elephant.trials.Trials,
+        SpikeRecording
         y : ignored
 
         Returns
@@ -115,7 +116,7 @@ class SpikeTrainBinner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         recording = _recording(X)
         _check_same_neurons(recording.neuron_ids, self.neuron_ids_)
         counts = bin_recording(recording, bin_size_in_seconds(self.bin_size_), self.multiple)
-        return counts[0] if units.is_one_trial(X) else counts
+        return counts[0] if is_one_trial(X) else counts
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns: the neuron names, shape (n_neurons,)."""
@@ -191,7 +192,7 @@ def bin_size_in_seconds(bin_size):
 
 
 def _recording(X):
-    if not units.is_neo(X):
+    if not is_recording(X):
         raise TypeError(
             f"X is a {type(X).__name__}; expected Neo spike trains (a Block, a Segment, a list of SpikeTrain, a list "
             "of trials) or elephant.trials.Trials. Binned arrays need no binner: give them to the model directly."

@@ -27,10 +27,10 @@ from .circuit_arguments import (
 _DEFAULT_VALUES = {  # uncoupled, these neurons fire at about 5 Hz
     "J": 0.0, "tau_m": 20.0, "u_rest": 10.0, "threshold": 8.0, "t_ref": 2.0, "tau_syn": 3.0, "delay": 0.0,
 }  # fmt: skip
-# Canonical units; wide enough for any cortical cell, narrow enough that no exponential overflows. A threshold below the
-# reset at 0 mV is left out: such a neuron would fire most right after a spike, a burster rather than a LIF neuron.
+# Canonical units; wide enough for any cortical cell, narrow enough that no exponential overflows. Thresholds lie below
+# the reset, too: such neurons fire most right after a spike, as units do that burst or that are several neurons.
 _DEFAULT_BOUNDS = {
-    "J": (-500.0, 500.0), "tau_m": (4.0, 100.0), "u_rest": (-100.0, 200.0), "threshold": (0.0, 100.0),
+    "J": (-500.0, 500.0), "tau_m": (4.0, 100.0), "u_rest": (-100.0, 200.0), "threshold": (-10.0, 100.0),
     "tau_syn": (0.5, 100.0),
 }  # fmt: skip
 _DEFAULT_SIZE = 200  # neurons per population where nothing is known
@@ -82,7 +82,7 @@ class Circuit:
         Sign of the outgoing couplings of every source population (Dale's law); 0, the default, is not known.
     bounds : dict of str to (low, high), optional
         Allowed range of a free value, as Quantities, scalar or in the shape of the value. Defaults: J ±500 mV, tau_m 4
-        to 100 ms, u_rest -100 to 200 mV, threshold 0 to 100 mV, tau_syn 0.5 to 100 ms. Only free values have to keep
+        to 100 ms, u_rest -100 to 200 mV, threshold -10 to 100 mV, tau_syn 0.5 to 100 ms. Only free values have to keep
         them. A known sign halves the range of J.
     prior : dict of str to (mean, sd), optional
         Gaussian prior on a free value, as Quantities, scalar or in the shape of the value; an infinite sd is flat, as

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from . import units
 from .binning import bin_size_in_seconds
-from .recording import SpikeRecording
+from .recording import SpikeRecording, is_recording
 from .van_rossum import van_rossum_distances
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class PopulationClusterer(ClusterMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Neo spike trains, array (n_bins, n_neurons), or list of arrays
+        X : Neo spike trains, SpikeRecording, array (n_bins, n_neurons), or list of arrays
             A Block, Segment, list of SpikeTrain, list of trials or Elephant Trials; or spike counts per bin of
             `bin_size`, one array per trial. The neurons are clustered: trains, or **columns**.
         y : ignored
@@ -184,7 +184,7 @@ class PopulationClusterer(ClusterMixin, BaseEstimator):
             min_cluster_size=self.min_cluster_size,
             random_state=self.random_state,
         )
-        if units.is_neo(X):
+        if is_recording(X):
             found = cluster_recording(SpikeRecording.from_neo(X), self.n_clusters, **options)
         else:
             bin_size = bin_size_in_seconds(self.bin_size)

@@ -47,7 +47,7 @@ class _SeveralTrials:
 
         Parameters
         ----------
-        X : array (n_bins, n_neurons), list of arrays, or a Neo / Elephant form
+        X : array (n_bins, n_neurons), list of arrays, SpikeRecording, or a Neo / Elephant form
             The neurons of `fit`, in the same order.
         trials, stimulus
             See `fit`.
@@ -266,7 +266,7 @@ class NeuLVM(CallbackSupportMixin, _SeveralTrials, _OneRecording, DensityMixin, 
 
         Parameters
         ----------
-        X : array (n_bins, n_neurons), list of arrays, or a Neo / Elephant form
+        X : array (n_bins, n_neurons), list of arrays, SpikeRecording, or a Neo / Elephant form
             Spike counts per bin, one array per trial; or spike trains: a Block, Segments, lists of SpikeTrain (a flat
             list is one trial), Elephant Trials. Trials are fitted jointly. Never changed.
         y : ignored

@@ -51,7 +51,7 @@ def plot_raster(data, labels=None, names=None, *, trial=0, axes=None):
     >>> trains = [neo.SpikeTrain([0.1, 0.2], units="s", t_stop=1.0) for _ in range(3)]
     >>> axes = plot_raster(trains, labels=[0, 1, 0], names=["E", "I"])
     """
-    recording = data if isinstance(data, SpikeRecording) else SpikeRecording.from_neo(data)
+    recording = SpikeRecording.from_neo(data)
     if not -recording.n_trials <= trial < recording.n_trials:
         raise ValueError(f"trial is {trial}, but the recording has {recording.n_trials} trials, counted from 0.")
     if labels is None:

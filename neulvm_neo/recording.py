@@ -65,12 +65,14 @@ class SpikeRecording:
 
     @classmethod
     def from_neo(cls, data):
-        """Read a recording from any Neo or Elephant form (see `units.neo_trials`).
+        """Read a recording from any Neo or Elephant form (see `units.neo_trials`); one that is read stays what it is.
 
         Spikes outside the window that all trains of a trial share are left out.
 
         The neuron names are the annotation ``unit_id`` where it is present, else the train's name, else its position.
         """
+        if isinstance(data, cls):
+            return data
         trials = units.neo_trials(data)
         stripped = [[units.spike_train_times(train) for train in trial] for trial in trials]
         t_start = np.array([max(start for _, start, _ in trial) for trial in stripped])
@@ -112,6 +114,16 @@ class SpikeRecording:
     def rates(self):
         """Mean rate of every neuron in Hz, shape (n_neurons,)."""
         return self.n_spikes / self.durations.sum()
+
+
+def is_recording(data):
+    """Whether `data` is a `SpikeRecording` or one of the forms that it is read from (see `units.is_neo`)."""
+    return isinstance(data, SpikeRecording) or units.is_neo(data)
+
+
+def is_one_trial(data):
+    """Whether a recording, in any of the forms of `is_recording`, is one trial (see `units.is_one_trial`)."""
+    return data.n_trials == 1 if isinstance(data, SpikeRecording) else units.is_one_trial(data)
 
 
 def _names(trains):

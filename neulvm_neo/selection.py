@@ -95,7 +95,7 @@ def select_n_populations(model, X, *, n_populations=(1, 2, 3, 4), n_folds=4, tri
     ----------
     model : NeuLVM
         With ``labels=None`` and ``circuit=None``: neurons are clustered anew for every candidate and fold. Not changed.
-    X : array (n_bins, n_neurons), list of arrays, or a Neo / Elephant form
+    X : array (n_bins, n_neurons), list of arrays, SpikeRecording, or a Neo / Elephant form
         Trials are kept together. One recording is cut into `n_folds` stretches of equal length.
     n_populations : sequence of int
         Candidates.

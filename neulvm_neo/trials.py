@@ -7,7 +7,7 @@ import numpy as np
 
 from . import units
 from .binning import MultipleSpikesWarning, bin_recording, describe_shared_bins
-from .recording import SpikeRecording
+from .recording import SpikeRecording, is_one_trial, is_recording
 
 # "merge" of the binner is missing: a model of single neurons knows one spike per neuron and bin.
 MULTIPLE = ("clip", "refuse")
@@ -58,8 +58,8 @@ def are_several(X):
     >>> are_several([np.zeros((5, 2)), np.zeros((3, 2))]), are_several([[0, 1], [1, 0]])
     (True, False)
     """
-    if units.is_neo(X):
-        return not units.is_one_trial(X)
+    if is_recording(X):
+        return not is_one_trial(X)
     return isinstance(X, (list, tuple)) and len(X) > 0 and len(getattr(X[0], "shape", ())) == 2
 
 
@@ -68,7 +68,7 @@ def trials_of(X, *, bin_size, multiple, trials=None, validate=np.asarray):
 
     Parameters
     ----------
-    X : array (n_bins, n_neurons), list of those, or a Neo / Elephant form (see `units.neo_trials`)
+    X : array (n_bins, n_neurons), list of those, SpikeRecording, or a Neo / Elephant form (see `units.neo_trials`)
         Numbers that are not whole are rounded.
     bin_size : float
         For spike trains, in s.
@@ -100,9 +100,9 @@ def trials_of(X, *, bin_size, multiple, trials=None, validate=np.asarray):
             "spike per neuron and bin."
         )
     together = not are_several(X)
-    if trials is not None and (not together or units.is_neo(X)):
+    if trials is not None and (not together or is_recording(X)):
         raise ValueError("trials says which trial every row of one array belongs to, but X is not one array; omit it.")
-    if units.is_neo(X):
+    if is_recording(X):
         recording = SpikeRecording.from_neo(X)
         counts = bin_recording(recording, bin_size, "merge")
         counts = _at_most_one(counts, multiple, lambda: describe_shared_bins(recording, counts, bin_size))

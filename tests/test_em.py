@@ -5,7 +5,8 @@ import pytest
 import quantities as pq
 
 from neulvm_neo import Circuit, SpikeRecording, simulate_microscopic
-from neulvm_neo.binning import bin_recording
+from neulvm_neo.binning import MultipleSpikesWarning, bin_recording
+from neulvm_neo.constant_rates import constant_rates_log_likelihood
 from neulvm_neo.inference import ascent, em, initialization, monte_carlo
 from neulvm_neo.inference.m_step import m_step
 from neulvm_neo.inference.particles import particle_filter
@@ -156,6 +157,22 @@ def test_fit_beats_constant_rates_on_held_out_spikes(data):
     p = np.array([counts[:, labels == k].mean() for k in (0, 1)])[labels]
     constant = float(np.sum(held_out * np.log(p) + (1 - held_out) * np.log1p(-p)))
     assert score > constant
+
+
+def test_neurons_that_fire_most_after_a_spike_are_found_from_the_default_circuit():
+    """Their threshold lies below the reset. Units of a culture are such, and bounds at 0 mV left them unexplained."""
+    truth = Circuit(
+        200, names=["P"], J=2 * pq.mV, tau_m=40 * pq.ms, u_rest=-2 * pq.mV, threshold=-3 * pq.mV, t_ref=0 * pq.ms
+    )
+    spikes = simulate_microscopic(truth, duration=20 * pq.s, n_recorded=10, random_state=3).spiketrains
+    with pytest.warns(MultipleSpikesWarning):
+        (counts,) = bin_recording(SpikeRecording.from_neo(spikes), 0.005)
+    given = Circuit.default(1, 200, names=["P"], t_ref=0 * pq.ms)
+    settings = {"bin_size": 0.005, "n_init": 1, "max_iter": 3, "n_particles": 50}
+    result = em.fit(given, [counts], np.zeros(10, dtype=int), rng=np.random.default_rng(2), **settings)
+    assert result.parameters.threshold[0] == pytest.approx(-3.0, abs=0.6)
+    assert result.parameters.tau_m[0] == pytest.approx(0.04, rel=0.5)
+    assert result.log_likelihood > constant_rates_log_likelihood([counts]) + 100.0
 
 
 def test_start_can_be_given_as_values_or_as_a_function(data):

@@ -168,21 +168,22 @@ def test_viterbi_and_euler_do_the_same_job(counts):
 
 
 def test_every_form_of_one_trial_is_the_same_trial(trains):
-    X = binned(trains[0])
-    fits = [
-        NeuLVM(two_populations(), labels=["E", "E", "I", "I"], **QUICK).fit(form)
-        for form in (X, X.astype(int), X.tolist(), [X], trains[0], block_of(trains[0]).segments[0], block_of(trains[0]))
-    ]
+    X, block = binned(trains[0]), block_of(trains[0])
+    forms = (
+        X, X.astype(int), X.tolist(), [X], trains[0], block.segments[0], SpikeRecording.from_neo(trains[0]), block,
+    )  # fmt: skip
+    fits = [NeuLVM(two_populations(), labels=["E", "E", "I", "I"], **QUICK).fit(form) for form in forms]
     for fit in fits[1:]:
         assert_array_equal(np.atleast_3d(fit.activity_).ravel(), fits[0].activity_.ravel())
         assert_array_equal(fit.u_rest_.magnitude, fits[0].u_rest_.magnitude)
-    assert [type(fit.activity_) for fit in fits] == [np.ndarray] * 3 + [list] + [np.ndarray] * 2 + [list]
+    assert [type(fit.activity_) for fit in fits] == [np.ndarray] * 3 + [list] + [np.ndarray] * 3 + [list]
 
 
 def test_a_trial_is_inferred_alike_whatever_comes_with_it(model, trains, counts):
     alone = [model.transform(X) for X in counts]
     segments = block_of(*trains)
-    for form in (counts, tuple(counts), trains, segments, segments.segments, elephant.trials.TrialsFromBlock(segments)):
+    of_elephant, recording = elephant.trials.TrialsFromBlock(segments), SpikeRecording.from_neo(trains)
+    for form in (counts, tuple(counts), trains, segments, segments.segments, of_elephant, recording):
         together = model.transform(form)
         assert isinstance(together, list)
         for a, b in zip(alone, together, strict=True):

@@ -6,7 +6,7 @@ import pytest
 import quantities as pq
 from numpy.testing import assert_allclose, assert_array_equal
 
-from neulvm_neo import SpikeRecording
+from neulvm_neo import PopulationClusterer, SpikeRecording, SpikeTrainBinner
 
 
 def train(times, t_start=0.0, t_stop=1.0, **kw):
@@ -18,6 +18,15 @@ def test_units_of_time_do_not_matter():
     a, b = SpikeRecording.from_neo([in_ms]), SpikeRecording.from_neo([train([0.1, 0.3])])
     assert_allclose(a.spike_times[0][0], b.spike_times[0][0])
     assert a.t_stop == b.t_stop == 1.0
+
+
+def test_a_recording_is_taken_wherever_spike_trains_are():
+    trains = [train(start + np.arange(5) / 50) for start in (0.1, 0.11, 0.7)]
+    recording = SpikeRecording.from_neo(trains)
+    assert SpikeRecording.from_neo(recording) is recording
+    assert_array_equal(SpikeTrainBinner().fit_transform(recording), SpikeTrainBinner().fit_transform(trains))
+    clusters = [PopulationClusterer(2, min_cluster_size=1, random_state=0).fit(form) for form in (recording, trains)]
+    assert_array_equal(clusters[0].distances_, clusters[1].distances_)
 
 
 def test_the_window_is_what_all_trains_of_a_trial_share():

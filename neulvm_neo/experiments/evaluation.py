@@ -185,7 +185,7 @@ class _Stretch(NamedTuple):
 
     @classmethod
     def of(cls, data, name, model):
-        recording = data if isinstance(data, SpikeRecording) else SpikeRecording.from_neo(data)
+        recording = SpikeRecording.from_neo(data)
         if recording.n_trials != 1:
             raise ValueError(f"{name} has {recording.n_trials} trials; expected one stretch of a recording.")
         bin_size = bin_size_in_seconds(model.bin_size_)

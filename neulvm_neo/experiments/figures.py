@@ -42,7 +42,7 @@ def overview(data, labels, activity, truth=None, *, smooth=None, title=None):
     >>> len(figure.axes)
     2
     """
-    recording = data if isinstance(data, SpikeRecording) else SpikeRecording.from_neo(data)
+    recording = SpikeRecording.from_neo(data)
     n_populations = len(activity.names)
     raster_height = float(np.clip(0.09 * recording.n_neurons, 1.2, 4.0))
 
