@@ -66,7 +66,8 @@ class Circuit:
         Membrane time constants; default 20 ms.
     u_rest, threshold : Quantity, mV, scalar or (n_populations,), optional
         Resting potential (without input) and firing threshold, both measured from the reset; default 10 mV and 8 mV
-        (about 5 Hz without couplings).
+        (about 5 Hz without couplings). Neurons whose potential rests below 0 fire most right after a spike, as units do
+        that burst or hold several neurons; their threshold lies below 0, too.
     t_ref : Quantity, time, scalar or (n_populations,), optional
         Absolute refractory period; default 2 ms.
     tau_syn, delay : Quantity, time, scalar or (n_populations,), optional

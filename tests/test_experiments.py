@@ -49,6 +49,13 @@ def test_values_on_their_bounds_are_named():
     assert preparation.at_bounds(circuit) == ["tau_m[A]"]
 
 
+def test_neurons_whose_potential_falls_from_the_reset_are_named():
+    J, u_rest = [[0, -20], [0, 0]] * pq.mV, [2, 2] * pq.mV
+    circuit = Circuit([100, 100], names=["A", "B"], J=J, u_rest=u_rest, tau_m=10 * pq.ms)
+    assert preparation.bursting(circuit, np.array([5.0, 9.0])) == []
+    assert preparation.bursting(circuit, np.array([5.0, 11.0])) == ["A"]
+
+
 def test_the_best_smoothing_follows_a_slow_activity():
     rng = np.random.default_rng(0)
     rate = 20 * (1 + np.sin(np.arange(5000) / 200))  # Hz

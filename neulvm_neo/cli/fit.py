@@ -23,6 +23,8 @@ def add(commands):
 
 def run(args):
     """Do it."""
+    import numpy as np
+
     from .. import io
     from ..binning import bin_recording
     from ..experiments import preparation
@@ -68,6 +70,9 @@ def run(args):
         )
     if at_bounds := preparation.at_bounds(result.circuit):
         print(f"at the end of their allowed range, so poorly determined: {', '.join(at_bounds)}")
+    rates = np.concatenate([trial.activity for trial in result.activities]).mean(axis=0)
+    if bursting := preparation.bursting(result.circuit, rates):
+        print(f"fire most right after a spike, as units that burst or hold several neurons do: {', '.join(bursting)}")
     print(f"wrote {args.out}")
     if args.save:
         io.save_fit(args.save, result, overwrite=args.overwrite)

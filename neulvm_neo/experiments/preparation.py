@@ -141,6 +141,28 @@ def at_bounds(circuit):
     return [name for name, on_bound in zip(space.names, near.any(axis=1), strict=True) if on_bound]
 
 
+def bursting(circuit, rates):
+    """Names of the populations whose neurons fire most right after a spike: their potential falls from the reset.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    rates : numpy.ndarray, shape (n_populations,), Hz
+        At which the populations fire.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> bursting(Circuit([100], u_rest=-2 * pq.mV, threshold=-3 * pq.mV, names=["E"]), np.array([5.0]))
+    ['E']
+    """
+    p = parameters_of(circuit)
+    return [name for name, falls in zip(circuit.names, p.u_rest + p.tau_m * (p.J @ rates) < 0, strict=True) if falls]
+
+
 def populations_of_column(recording, column):
     """Populations by what the file says of every unit.
 
