@@ -413,6 +413,19 @@ EXPERIMENT = Experiment(
     run=run,
     figure=figure,
     summary=summary,
-    keys=("truth_active", "truth_silent", "model_active", "model_silent", "truth_rebound", "model_rebound", "n_inside"),
+    keys=(
+        "truth_active",
+        "truth_silent",
+        "model_active",
+        "model_silent",
+        "truth_rebound",
+        "model_rebound",
+        "n_inside",
+        "n_inside_predicted",
+        "foretold",
+        "n_compatible",
+        "n_silent_above_active",
+        "covered",
+    ),  # fmt: skip
     resumable=True,
 )
