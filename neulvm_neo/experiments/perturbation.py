@@ -426,6 +426,6 @@ EXPERIMENT = Experiment(
         "n_compatible",
         "n_silent_above_active",
         "covered",
-    ),  # fmt: skip
+    ),
     resumable=True,
 )
